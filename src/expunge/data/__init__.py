@@ -1,0 +1,21 @@
+"""Rows to token tensors: formats, chat template, masks, pairing, collation."""
+
+from expunge.data.chat import Encoded, encode, encode_prompt, end_of_turn, has_template, windows
+from expunge.data.load import configurations, load_records, load_rows, split_spec
+from expunge.data.rows import Row, Turn, parse_row
+
+__all__ = [
+    "Encoded",
+    "Row",
+    "Turn",
+    "configurations",
+    "encode",
+    "encode_prompt",
+    "end_of_turn",
+    "has_template",
+    "load_records",
+    "load_rows",
+    "parse_row",
+    "split_spec",
+    "windows",
+]

@@ -1,0 +1,163 @@
+"""Rows to token ids, with the model's own chat template, in training and generation alike."""
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from expunge.data.rows import Row, Turn
+from expunge.errors import InputError
+
+# For tokenizers without a template of their own.
+PLAIN_TEMPLATE = (
+    "{{ bos_token or '' }}{% for m in messages %}"
+    "{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}\n"
+    "{% elif m['role'] == 'user' %}{{ 'Question: ' + m['content'] + '\nAnswer:' }}"
+    "{% else %}{{ m['content'] + '\n' }}{% endif %}{% endfor %}"
+)
+
+# Templates that print the current date or open a thinking block would make the same row a different text tomorrow.
+PINNED = {"date_string": "01 Jan 2025", "enable_thinking": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of a prompt and its completion.
+
+    Attributes:
+        ids: The whole row, without padding.
+        start: Position of the first completion token, at least 1: position 0 has no prediction.
+    """
+
+    ids: tuple[int, ...]
+    start: int
+
+    @property
+    def completion_tokens(self) -> int:
+        """How many tokens the completion has, the end-of-turn token included."""
+        return len(self.ids) - self.start
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, row: Row, completion: str | None = None, max_length: int | None = None
+) -> Encoded:
+    """Encode a row's prompt with its completion, or with another one.
+
+    The completion starts where the tokenised prompt stops being a common prefix of the whole. The end-of-turn token the
+    template writes is the last token, exactly once; what the template writes after it is dropped.
+
+    Args:
+        tokenizer: With or without a chat template.
+        row: Prompt and completion.
+        completion: Used in place of the row's own, e.g. a refusal.
+        max_length: The longest row allowed, in tokens. Longer completions are cut at the end; plain text must be cut
+            into rows by `windows` first.
+
+    Raises:
+        InputError: The prompt alone fills `max_length`.
+    """
+    text = row.completion if completion is None else completion
+    if not row.turns:
+        ids, start = tokenizer(text)["input_ids"], 1
+    else:
+        ids = _render(tokenizer, (*row.turns, Turn("assistant", text)), generation=False)
+        start = max(1, _common_prefix(encode_prompt(tokenizer, row), ids))
+        ids = _through_end_of_turn(tokenizer, ids, start)
+    if max_length is not None and len(ids) > max_length:
+        if start >= max_length:
+            raise InputError(
+                f"The prompt {row.prompt[:60]!r} has {start} tokens and fills the context of {max_length}. "
+                "Shorten the prompt or raise the maximum length."
+            )
+        ids = ids[:max_length]
+    return Encoded(tuple(ids), start)
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, row: Row) -> list[int]:
+    """Token ids of the prompt alone, ending where the model is to answer."""
+    if not row.turns:
+        return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return _render(tokenizer, row.turns, generation=True)
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends an answer: what the chat template writes after it, else the end-of-sequence token."""
+    suffix = _suffix(tokenizer)
+    position = _end_in_suffix(tokenizer, suffix)
+    if position is not None:
+        return suffix[position]
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has neither an end-of-turn nor an end token.")
+    return tokenizer.eos_token_id
+
+
+def windows(tokenizer: PreTrainedTokenizerBase, row: Row, max_length: int) -> list[Row]:
+    """Cut a plain-text row into rows of at most `max_length` tokens each, so that nothing is truncated silently."""
+    if row.turns:
+        return [row]
+    special = len(tokenizer("")["input_ids"])
+    step = max_length - special
+    encoding = tokenizer(row.completion, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoding["offset_mapping"]
+    if len(offsets) <= step:
+        return [row]
+    cuts = [offsets[i][0] for i in range(0, len(offsets), step)] + [len(row.completion)]
+    return [Row((), row.completion[a:b], row.columns) for a, b in pairwise(cuts) if b > a]
+
+
+def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer has a chat template of its own."""
+    return bool(tokenizer.chat_template)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: tuple[Turn, ...], generation: bool) -> list[int]:
+    options: dict[str, Any] = dict(PINNED)
+    if not has_template(tokenizer):
+        warnings.warn("The tokenizer has no chat template; a plain Question/Answer template is used.", stacklevel=3)
+        options["chat_template"] = PLAIN_TEMPLATE
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return tokenizer.apply_chat_template(
+        messages, tokenize=True, add_generation_prompt=generation, return_dict=True, **options
+    )["input_ids"]
+
+
+def _common_prefix(a: list[int], b: list[int]) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
+
+
+@lru_cache(maxsize=32)
+def _suffix_of(tokenizer: PreTrainedTokenizerBase, template: str | None) -> tuple[int, ...]:
+    """What the template writes after any answer: the common suffix of two conversations with different answers."""
+    one, other = (_render(tokenizer, (Turn("user", "?"), Turn("assistant", a)), generation=False) for a in ("0", "z"))
+    return tuple(one[len(one) - _common_prefix(one[::-1], other[::-1]) :])
+
+
+def _suffix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    # The template is part of the key: a tokenizer's template can be replaced after its first use.
+    return _suffix_of(tokenizer, str(tokenizer.chat_template))
+
+
+def _end_in_suffix(tokenizer: PreTrainedTokenizerBase, suffix: tuple[int, ...]) -> int | None:
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return next((i for i, token in enumerate(suffix) if token in special), None)
+
+
+def _through_end_of_turn(tokenizer: PreTrainedTokenizerBase, ids: list[int], start: int) -> list[int]:
+    """Keep the ids up to and including the first special token that the template writes after the answer."""
+    suffix = _suffix(tokenizer)
+    if not suffix or tuple(ids[-len(suffix) :]) != suffix:
+        # The answer's last token merged with the template's text; only white space can do that.
+        end = end_of_turn(tokenizer)
+        last = max((i for i in range(start, len(ids)) if ids[i] == end), default=None)
+        return [*ids, end] if last is None else ids[: last + 1]
+    position = _end_in_suffix(tokenizer, suffix)
+    body = len(ids) - len(suffix)
+    if position is None:
+        return [*ids[:body], end_of_turn(tokenizer)]
+    return ids[: body + position + 1]

@@ -1,0 +1,92 @@
+"""A row: what the model is asked (the prompt) and what it answers (the completion)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from expunge.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation. `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a forget, retain or holdout set.
+
+    Attributes:
+        turns: The prompt, as a conversation. Empty for plain text, which has no prompt.
+        completion: What follows the prompt; the whole passage for plain text.
+        columns: Every other column of the source, untouched, for the metrics that use them.
+    """
+
+    turns: tuple[Turn, ...]
+    completion: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The last thing the user said; empty for plain text."""
+        return self.turns[-1].content if self.turns else ""
+
+    @property
+    def key(self) -> tuple[tuple[tuple[str, str], ...], str]:
+        """What makes two rows the same row: prompt and completion, white space at the ends aside."""
+        return tuple((t.role, t.content.strip()) for t in self.turns), self.completion.strip()
+
+
+def parse_row(record: Mapping[str, Any], where: str) -> Row:
+    """Read one record of any accepted layout.
+
+    Args:
+        record: Columns by name: `prompt`+`completion`, `messages`, `question`+`answer`, or `text`.
+        where: What to call the record in errors, e.g. "forget.jsonl, row 3".
+
+    Raises:
+        InputError: No accepted set of columns is present, or one has the wrong type.
+    """
+    for prompt, completion in (("prompt", "completion"), ("question", "answer")):
+        if prompt in record and completion in record:
+            return Row(
+                _turns(record[prompt], where, prompt),
+                _completion(record[completion], where, completion),
+                {k: v for k, v in record.items() if k not in (prompt, completion)},
+            )
+    if "messages" in record:
+        turns = _turns(record["messages"], where, "messages")
+        if len(turns) < 2 or turns[-1].role != "assistant":
+            raise InputError(f"{where}: 'messages' must end with an assistant turn that follows a user turn.")
+        return Row(turns[:-1], turns[-1].content, {k: v for k, v in record.items() if k != "messages"})
+    if "text" in record:
+        text = _completion(record["text"], where, "text")
+        return Row((), text, {k: v for k, v in record.items() if k != "text"})
+    raise InputError(
+        f"{where}: no usable columns. Found {sorted(record)}; needed 'prompt' and 'completion', 'messages', "
+        "'question' and 'answer', or 'text'."
+    )
+
+
+def _turns(value: Any, where: str, column: str) -> tuple[Turn, ...]:
+    if isinstance(value, str):
+        if not value.strip():
+            raise InputError(f"{where}: {column!r} is empty. Use a 'text' column for rows without a prompt.")
+        return (Turn("user", value),)
+    if isinstance(value, Sequence):
+        try:
+            return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in value)
+        except (KeyError, TypeError):
+            pass
+    raise InputError(f"{where}: {column!r} must be text or a list of {{'role', 'content'}} turns.")
+
+
+def _completion(value: Any, where: str, column: str) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1 and isinstance(value[0], Mapping):
+        value = value[0].get("content")  # the conversational prompt/completion layout
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {column!r} must be text that is not empty.")
+    return value

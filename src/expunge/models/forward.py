@@ -1,0 +1,162 @@
+"""The one forward: every row that is asked about, in the passes that waste least, logits only where they are needed.
+
+Rows are padded on the right and no attention mask is passed: under causal attention a real token never sees the padding
+behind it, so the numbers are those of the row alone, and the fastest attention kernels apply.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from expunge.data.chat import Encoded
+from expunge.models.head import live_head
+
+# (logits [n, vocabulary] float32, targets [n], reference logits [n, vocabulary] or None) -> values [n] or [n, k]
+TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+# A pass costs about as much as this many padding tokens: launching it has a price of its own.
+PASS_OVERHEAD_TOKENS = {"cpu": 32, "cuda": 4096}
+# Logits up to this size are kept for the backward; larger ones are computed in chunks of it and again when needed.
+LOGIT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of some rows.
+
+    Attributes:
+        rows: The rows, each with its prompt and completion.
+        functions: What to compute at each predicted token.
+        whole: Predict every token of the row but the first, not only the completion's.
+        reference: Final hidden states of the reference model at the same tokens [tokens, width].
+        reference_head: From those to the reference model's logits.
+    """
+
+    rows: Sequence[Encoded]
+    functions: Sequence[TokenFunction]
+    whole: bool = False
+    reference: Tensor | None = None
+    reference_head: Callable[[Tensor], Tensor] | None = None
+
+    def first(self, row: Encoded) -> int:
+        """The first predicted position of a row."""
+        return 1 if self.whole else row.start
+
+    def tokens(self) -> int:
+        """How many tokens are predicted in all."""
+        return sum(len(row.ids) - self.first(row) for row in self.rows)
+
+
+def plan_passes(lengths: Sequence[int], overhead: int, max_tokens: int | None = None) -> list[list[int]]:
+    """Group rows into passes so that padding plus `overhead` tokens a pass is least.
+
+    Rows sorted by length are cut into runs by dynamic programming; each run is padded to its longest row.
+
+    Args:
+        lengths: Tokens of each row.
+        overhead: What a pass costs on top, in tokens.
+        max_tokens: The most tokens, padding included, in a pass of more than one row.
+
+    Returns:
+        Row numbers of each pass, longest rows first, so that running out of memory happens at once or never.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    best, cut = [0.0], [0]
+    for end in range(1, len(order) + 1):
+        options = []
+        for start in range(end - 1, -1, -1):
+            cost = lengths[order[start]] * (end - start)
+            if max_tokens is not None and cost > max_tokens and end - start > 1:
+                break
+            options.append((best[start] + overhead + cost, start))
+        cost, start = min(options)
+        best.append(cost)
+        cut.append(start)
+    passes, end = [], len(order)
+    while end:
+        passes.append(order[cut[end] : end])
+        end = cut[end]
+    return passes[::-1]
+
+
+def final_hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]:
+    """Hidden states after the last layer, at the position before each predicted token: [tokens, width] per request."""
+    rows = [(row, request.first(row)) for request in requests for row in request.rows]
+    device = model.device
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    decoder = model.get_decoder()
+    pieces: list[Tensor] = []
+    spans: list[tuple[int, int]] = [(0, 0)] * len(rows)
+    done = 0
+    for members in plan_passes([len(row.ids) for row, _ in rows], PASS_OVERHEAD_TOKENS[kind]):
+        width = len(rows[members[0]][0].ids)
+        ids = torch.zeros(len(members), width, dtype=torch.long)
+        keep: list[int] = []
+        for line, i in enumerate(members):
+            row, first = rows[i]
+            ids[line, : len(row.ids)] = torch.tensor(row.ids)
+            positions = range(line * width + first - 1, line * width + len(row.ids) - 1)
+            keep.extend(positions)
+            spans[i] = (done, done + len(positions))
+            done += len(positions)
+        hidden = decoder(input_ids=_to(ids, device), use_cache=False).last_hidden_state
+        pieces.append(hidden.flatten(0, 1)[_to(torch.tensor(keep, dtype=torch.long), device)])
+    kept = torch.cat(pieces)
+    order = [position for span in spans for position in range(*span)]
+    if order != list(range(done)):
+        kept = kept[_to(torch.tensor(order), device)]
+    return list(kept.split([request.tokens() for request in requests]))
+
+
+def token_values(model: PreTrainedModel, requests: Sequence[Request]) -> list[list[Tensor]]:
+    """Compute every requested function at every predicted token.
+
+    Args:
+        model: The causal language model itself (not a wrapper).
+        requests: At least one, with at least one row in all.
+
+    Returns:
+        For each request, for each of its functions: values [tokens] or [tokens, k], row after row.
+    """
+    head = live_head(model)
+    return [
+        _values(head, request, hidden) for request, hidden in zip(requests, final_hidden(model, requests), strict=True)
+    ]
+
+
+def targets(request: Request) -> list[int]:
+    """The predicted tokens of a request, row after row."""
+    return [token for row in request.rows for token in row.ids[request.first(row) :]]
+
+
+def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor) -> list[Tensor]:
+    wanted = _to(torch.tensor(targets(request), dtype=torch.long), hidden.device)
+
+    def chunk(part: Tensor, target: Tensor, reference: Tensor | None) -> tuple[Tensor, ...]:
+        logits = head(part)
+        theirs = None if reference is None else request.reference_head(reference)
+        return tuple(function(logits, target, theirs) for function in request.functions)
+
+    size = max(1, LOGIT_BYTES // (4 * _vocabulary(head, hidden)))
+    starts = range(0, max(len(wanted), 1), size)
+    parts = []
+    for at in starts:
+        cut = slice(at, at + size)
+        args = (hidden[cut], wanted[cut], None if request.reference is None else request.reference[cut])
+        again = len(starts) > 1 and torch.is_grad_enabled()
+        parts.append(checkpoint(chunk, *args, use_reentrant=False) if again else chunk(*args))
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+
+@torch.no_grad()
+def _vocabulary(head: Callable[[Tensor], Tensor], hidden: Tensor) -> int:
+    return head(hidden[:0]).shape[-1]
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move without making the host wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

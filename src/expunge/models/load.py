@@ -1,0 +1,89 @@
+"""Loading and saving models: safetensors only, adapters welcome, no remote code unless asked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.errors import InputError
+
+
+def load_model(
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device | None = None, **options: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        path: A model folder, an adapter folder (merged into the model it was trained on), a run folder, or a Hub name.
+        dtype: Of the weights.
+        device: Where to put it; default: a GPU if there is one, else the CPU.
+        **options: Passed on to `from_pretrained`, e.g. `trust_remote_code`, `attn_implementation`.
+
+    Raises:
+        InputError: No model there, pickled weights, or remote code that was not allowed.
+    """
+    folder = resolve_folder(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
+        if is_adapter(folder):
+            model = _load_adapter(Path(folder), dtype, options)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
+    return model.to(device or best_device()).eval(), tokenizer
+
+
+def resolve_folder(path: str | Path) -> str:
+    """Find what to load: `path` itself, or `model` / `adapter` in a run folder; a Hub name is left as it is.
+
+    Raises:
+        InputError: A local path that does not exist, is not a folder, or holds no model.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        for candidate in (folder, folder / "model", folder / "adapter"):
+            if (candidate / "config.json").is_file() or is_adapter(candidate):
+                _refuse_pickles(candidate)
+                return str(candidate)
+        raise InputError(f"{path}: not a model folder (no config.json and no adapter_config.json in it).")
+    text = str(path)
+    if folder.exists() or text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise InputError(f"{path}: no such model folder.")
+    return text
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds a PEFT adapter."""
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
+    from peft import PeftModel
+
+    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    model, _ = load_model(base, dtype, "cpu", **options)
+    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in folder.glob(pattern))
+    if pickles:
+        raise InputError(
+            f"{folder}: its weights are pickled ({pickles[0]}), and a pickle can run any code. Save the model as "
+            "safetensors first."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
