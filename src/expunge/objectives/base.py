@@ -1,0 +1,138 @@
+"""What an objective is made of: terms, the views of the rows they look at, and how values become a scalar.
+
+A view is a set of rows as one term sees them:
+
+    forget             forget prompt, forget completion
+    forget_idk         forget prompt, a refusal
+    forget_mismatch    forget prompt, completions of other (retain) rows
+    forget_alternate   forget prompt, an alternative answer sampled from the target model
+    retain             retain prompt, retain completion
+    retain_idk         retain prompt, a refusal
+
+A batch may be cut over micro-batches and processes. Every mean is therefore a sum divided by a total over the whole
+batch: sums of such parts, and their gradients, do not depend on the cut.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FORGET_VIEWS = ("forget", "forget_idk", "forget_mismatch", "forget_alternate")
+RETAIN_VIEWS = ("retain", "retain_idk")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a term must be given.
+
+    Attributes:
+        views: The views it looks at.
+        reference: What it needs of the frozen target model: nothing, the negative log-likelihood of each row, or the
+            logits at each token.
+        tokens: Predicted tokens it looks at: the completion's, or all of the row but the first.
+        skip: How many tokens at the start of each completion it leaves out.
+    """
+
+    views: tuple[str, ...]
+    reference: Literal["nll", "logits"] | None = None
+    tokens: Literal["completion", "all"] = "completion"
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class View:
+    """Values of one view in a (micro-)batch: N predicted tokens of R rows, row after row.
+
+    Attributes:
+        value: What the term's `token` computed at each predicted token [N] (log-probabilities, unless it says else).
+        row: The row of each token [N], ascending from 0.
+        lengths: Predicted tokens of each row [R].
+        token_total: Predicted tokens of the whole batch, over all micro-batches and processes.
+        row_total: Rows of the whole batch, likewise.
+        reference_nll: Negative log-likelihood of each row under the reference model [R], where asked for.
+    """
+
+    value: Tensor
+    row: Tensor
+    lengths: Tensor
+    token_total: float
+    row_total: float
+    reference_nll: Tensor | None = None
+
+    @property
+    def logp(self) -> Tensor:
+        """Log-probability of each predicted token [N]."""
+        return self.value
+
+    @property
+    def nll(self) -> Tensor:
+        """Negative log-likelihood of each row: the sum over its tokens [R], in nats."""
+        return -self.row_sum(self.logp)
+
+    def row_sum(self, values: Tensor) -> Tensor:
+        """Sum [N] token values to [R] row values."""
+        return values.new_zeros(len(self.lengths)).index_add(0, self.row, values)
+
+    def token_mean(self, values: Tensor) -> Tensor:
+        """This part's share of the mean over all tokens of the batch: a scalar."""
+        return values.sum() / self.token_total
+
+    def row_mean(self, values: Tensor) -> Tensor:
+        """This part's share of the mean over all rows of the batch: a scalar."""
+        return values.sum() / self.row_total
+
+
+class Views:
+    """The views of a batch by name, as attributes: `views.forget`, `views.retain_idk`."""
+
+    forget: View
+    forget_idk: View
+    forget_mismatch: View
+    forget_alternate: View
+    retain: View
+    retain_idk: View
+
+    def __init__(self, views: Mapping[str, View]) -> None:
+        vars(self).update(views)
+
+
+def log_probability(logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
+    """log p_t(y_t): logits [n, K], targets [n] -> [n]."""
+    return -F.cross_entropy(logits, targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of an objective: a forget term or a regularisation term.
+
+    A subclass states its `needs`, and maps the views to a scalar in `loss`. Its fields are its hyper-parameters. Where
+    log-probabilities are not enough, it overrides `token`, which sees the logits of a chunk of tokens at a time, so
+    that logits of a whole batch never exist at once.
+    """
+
+    needs: ClassVar[Needs]
+    paper: ClassVar[str]
+
+    def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
+        """What the term needs of each predicted token: logits [n, K] and targets [n] -> [n]."""
+        return log_probability(logits, targets)
+
+    def loss(self, views: Views) -> Tensor:
+        """This part's share of the term's value over the whole batch: a scalar to minimise."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss.")
+
+    @property
+    def token_function(self):
+        """The function to run at each token; the same object for all terms that need log-probabilities."""
+        return log_probability if type(self).token is Term.token else self.token
+
+
+def single_batch(value: Tensor, lengths: list[int], reference_nll: Tensor | None = None) -> View:
+    """A view of one whole batch: the totals are its own. For tests, notebooks and one-off values."""
+    sizes = torch.tensor(lengths)
+    row = torch.repeat_interleave(torch.arange(len(lengths)), sizes).to(value.device)
+    return View(value, row, sizes.to(value.device), float(sum(lengths)), float(len(lengths)), reference_nll)

@@ -1,0 +1,125 @@
+"""An objective: weighted terms, from a name such as "NPO+GD" and options such as beta=0.1."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import Tensor
+
+from expunge.errors import InputError, unknown
+from expunge.objectives.base import FORGET_VIEWS, Term, Views
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A term and its weight in the total."""
+
+    name: str
+    term: Term
+    weight: float = 1.0
+
+    @property
+    def set(self) -> str:
+        """The rows it is about: "forget" or "retain"."""
+        return "forget" if any(view in FORGET_VIEWS for view in self.term.needs.views) else "retain"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A weighted sum of terms."""
+
+    name: str
+    terms: tuple[Weighted, ...]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """All views its terms look at."""
+        return tuple(dict.fromkeys(view for part in self.terms for view in part.term.needs.views))
+
+    def uses(self, reference: str) -> bool:
+        """Whether any term needs this of the reference model: "nll" or "logits"."""
+        return any(part.term.needs.reference == reference for part in self.terms)
+
+    def loss(self, views: Mapping[str, Views]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total and each term's value, given each term's views by the term's name."""
+        values = {part.name: part.term.loss(views[part.name]) for part in self.terms}
+        total = sum(part.weight * values[part.name] for part in self.terms)
+        return total, {name: value.detach() for name, value in values.items()}
+
+
+def build(
+    spec: "str | Term | Objective",
+    options: Mapping[str, Any] | None = None,
+    *,
+    terms: Mapping[str, type[Term]],
+    composites: Mapping[str, tuple[tuple[str, float], ...]],
+) -> Objective:
+    """Make an objective from its name, e.g. "NPO+GD" or "LLMU", and its options.
+
+    Args:
+        spec: Names joined by "+", in any case; or a term; or a whole objective, which is returned as it is.
+        options: `forget_weight` and `retain_weight` (default 1); a hyper-parameter by name (for every term that has
+            it) or as `TERM.name` (for one term); `TERM.weight` for one term's weight.
+        terms: Known terms by name.
+        composites: Named objectives: terms with weights.
+
+    Raises:
+        InputError: An unknown name, an option no term has, or no forget term.
+    """
+    if isinstance(spec, Objective):
+        return spec
+    parts = [Weighted(type(spec).__name__, spec)] if isinstance(spec, Term) else _parse(spec, terms, composites)
+    if not any(part.set == "forget" for part in parts):
+        raise InputError(f"Objective {spec!r} has no forget term, so nothing would be forgotten. Try 'NPO+GD'.")
+    for key, value in (options or {}).items():
+        parts = _apply(parts, key, value)
+    return Objective(spec if isinstance(spec, str) else parts[0].name, tuple(parts))
+
+
+def _parse(
+    spec: str, terms: Mapping[str, type[Term]], composites: Mapping[str, tuple[tuple[str, float], ...]]
+) -> list[Weighted]:
+    known = {name.lower(): name for name in (*terms, *composites)}
+    parts: list[Weighted] = []
+    for word in (word.strip() for word in spec.split("+")):
+        if word.lower() not in known:
+            raise unknown("objective", word, known.values())
+        name = known[word.lower()]
+        for member, weight in composites.get(name, ((name, 1.0),)):
+            if any(part.name == member for part in parts):
+                raise InputError(f"Objective {spec!r} names {member} twice.")
+            parts.append(Weighted(member, terms[member](), weight))
+    return parts
+
+
+def _apply(parts: list[Weighted], key: str, value: Any) -> list[Weighted]:
+    if key in ("forget_weight", "retain_weight"):
+        side, factor = key.removesuffix("_weight"), _convert(key, value, float)
+        return [replace(part, weight=part.weight * factor) if part.set == side else part for part in parts]
+    owner, _, name = key.rpartition(".")
+    chosen = [part for part in parts if not owner or part.name.lower() == owner.lower()]
+    if owner and not chosen:
+        raise unknown("term in objective options", owner, (part.name for part in parts))
+    if owner and name == "weight":
+        return [replace(p, weight=_convert(key, value, float)) if p in chosen else p for p in parts]
+    holders = [part for part in chosen if name in {field.name for field in fields(part.term)}]
+    if not holders:
+        options = {f.name for part in chosen for f in fields(part.term)} | {"forget_weight", "retain_weight"}
+        raise unknown("objective option", name, options)
+    return [replace(p, term=_with(p.term, name, value)) if p in holders else p for p in parts]
+
+
+def _with(term: Term, name: str, value: Any) -> Term:
+    """The term with one hyper-parameter changed, converted to the type its annotation gives."""
+    from typing import get_type_hints
+
+    return replace(term, **{name: _convert(name, value, get_type_hints(type(term))[name])})
+
+
+def _convert(name: str, value: Any, annotation: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"objective.{name}: {value!r} cannot be used: {error.errors()[0]['msg'].lower()}.") from error

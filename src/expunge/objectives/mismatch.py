@@ -1,0 +1,19 @@
+"""MISMATCH: answer the forget set's prompts with the answers of other rows."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from expunge.objectives.base import Needs, Term, Views
+
+
+@dataclass(frozen=True)
+class MISMATCH(Term):
+    """token-mean CE(y_r of a random other row given x_f), `answers` of them for each forget row."""
+
+    answers: int = 5
+    needs = Needs(views=("forget_mismatch",))
+    paper = "2310.10683"
+
+    def loss(self, views: Views) -> Tensor:
+        return views.forget_mismatch.token_mean(-views.forget_mismatch.logp)
