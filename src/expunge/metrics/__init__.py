@@ -1,0 +1,23 @@
+"""Metrics: per-example values in, aggregate out; no model in sight. The table below is the whole list."""
+
+from expunge.metrics.base import Better, Completion, Example, Kind, Metric, Need
+from expunge.metrics.entailment import ENTAILMENT
+from expunge.metrics.facts import FACT_ACCURACY
+from expunge.metrics.probability import PROBABILITY
+from expunge.metrics.rouge import ROUGE_L_RECALL
+from expunge.metrics.similarity import COSINE_SIMILARITY
+from expunge.metrics.token_entropy import TOKEN_ENTROPY
+from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOFU
+
+METRICS: tuple[Metric, ...] = (
+    PROBABILITY,
+    ROUGE_L_RECALL,
+    TRUTH_RATIO_TOFU,
+    TRUTH_RATIO_CLOSER_LOOK,
+    TOKEN_ENTROPY,
+    COSINE_SIMILARITY,
+    ENTAILMENT,
+    FACT_ACCURACY,
+)
+
+__all__ = ["METRICS", "Better", "Completion", "Example", "Kind", "Metric", "Need"]

@@ -1,0 +1,206 @@
+"""The public entry: evaluate a model, and its retain and target models where they are given."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.data import Row
+from expunge.errors import InputError, unknown
+from expunge.evaluation.aggregate import Summary, add_forget_quality, measurements, summarise
+from expunge.evaluation.encoders import load_embedder, load_entailer
+from expunge.evaluation.fingerprints import code_section, data_section, recipe_section, same
+from expunge.evaluation.measure import Judges, examples, run_plan
+from expunge.evaluation.planner import plan
+from expunge.evaluation.progress import bars
+from expunge.evaluation.results import Results, companion_path, load_results
+from expunge.evaluation.sets import EvaluationData, load_sets
+from expunge.evaluation.suite import Suite
+from expunge.evaluation.suites import SUITES
+from expunge.evaluation.table import build_table, column_of
+from expunge.models import check_head, fingerprint, load_model
+
+NO_RETAIN_MODEL = (
+    "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
+    "with --retain-results"
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every model of one evaluation."""
+
+    suite: Suite
+    data: EvaluationData
+    judges: Judges
+    batch_tokens: int | None
+    device: str | torch.device | None
+    progress: bool
+
+
+def evaluate(
+    model: str | Path | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    suite: str | Suite = "tofu",
+    data: str | Path | Mapping[str, Sequence[Row] | str | Path],
+    forget_split: str | None = None,
+    retain_model: str | Path | PreTrainedModel | None = None,
+    retain_results: str | Path | Results | None = None,
+    target_model: str | Path | PreTrainedModel | None = None,
+    embedding_model: str | None = None,
+    nli_model: str | None = None,
+    batch_tokens: int | None = None,
+    device: str | torch.device | None = None,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> Results:
+    """Measure what a model still knows of the forget set, and what it kept of the rest.
+
+    Args:
+        model: a folder, run folder, adapter folder or Hub name, or a loaded model (then `tokenizer` is needed).
+        tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
+        suite: "tofu" or "closer_look".
+        data: a folder or Hub id in TOFU's layout, or rows (or a SPEC) per set name.
+        forget_split: e.g. "forget10"; needed where the data has several.
+        retain_model: trained without the forget set; `forget_quality` compares with it.
+        retain_results: its results, in place of the model.
+        target_model: the model before unlearning, measured for comparison.
+        embedding_model: Hub name or folder of a sentence-embedding model, for `cosine_similarity`.
+        nli_model: Hub name or folder of an NLI classifier, for `entailment`.
+        batch_tokens: the most tokens of a scoring batch, padding included.
+        device: default: a GPU if there is one.
+        out: where to write results.json and the rest; results there are used again if every fingerprint matches.
+        progress: show progress bars on the error stream.
+
+    Returns:
+        The results; those of the retain and target models are in `companions`.
+
+    Raises:
+        InputError: a name, file, set or model that cannot be used.
+    """
+    if isinstance(suite, str):
+        if suite not in SUITES:
+            raise unknown("suite", suite, SUITES)
+        suite = SUITES[suite]
+    if out is not None and Path(out).suffix != ".json":
+        raise InputError(f"{out}: the results file must end in .json, e.g. results.json.")
+    if retain_model is not None and retain_results is not None:
+        raise InputError("Give --retain-model or --retain-results, not both.")
+    judges = Judges(
+        load_embedder(embedding_model, device) if embedding_model else None,
+        load_entailer(nli_model, device) if nli_model else None,
+    )
+    setting = Setting(suite, load_sets(data, suite, forget_split), judges, batch_tokens, device, progress)
+    companions: dict[str, Results] = {}
+    if retain_model is not None:
+        companions["retain"] = _evaluate_one(retain_model, tokenizer, setting, "retain model", _beside(out, "retain"))
+    elif retain_results is not None:
+        companions["retain"] = retain_results if isinstance(retain_results, Results) else load_results(retain_results)
+    retain = companions.get("retain")
+    if target_model is not None:
+        companions["target"] = _evaluate_one(
+            target_model, tokenizer, setting, "target model", _beside(out, "target"), retain
+        )
+    results = _evaluate_one(model, tokenizer, setting, "model", out, retain)
+    results.companions.update(companions)
+    if out is not None:
+        results.save(out)
+    return results
+
+
+def _evaluate_one(
+    model: str | Path | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    setting: Setting,
+    title: str,
+    out: str | Path | None,
+    retain: Results | None = None,
+) -> Results:
+    """Evaluate one model, or take the table of an earlier evaluation of the very same."""
+    path = model.name_or_path if isinstance(model, PreTrainedModel | PeftModel) else str(model)
+    model, tokenizer = _loaded(model, tokenizer, setting.device)
+    check_head(model)
+    weights = fingerprint(model)
+    data = data_section(setting.data)
+    recipe = recipe_section(setting.suite, tokenizer, setting.judges)
+    table = _earlier(out, weights, data, recipe)
+    if table is None:
+        table = _measure(model, tokenizer, setting, title)
+    sets = list(setting.data.sets)
+    summary = summarise(setting.suite, table, sets, setting.data.left_out)
+    if any(spec.kind == "forget" for spec in setting.suite.sets):
+        _forget_quality(summary, table, recipe, retain)
+    return Results(
+        suite=setting.suite.name,
+        model={"path": path, "fingerprint": weights},
+        data=data,
+        recipe=recipe,
+        code=code_section(),
+        metrics=measurements(setting.suite, table, sets),
+        summary=summary,
+        table=table,
+    )
+
+
+def _measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: Setting, title: str) -> pa.Table:
+    suite, sets = setting.suite, setting.data.sets
+    context = model.config.get_text_config().to_dict().get("max_position_embeddings")
+    work = plan(suite, sets, tokenizer, context)
+    with bars(title, setting.progress) as report:
+        measured = run_plan(model, tokenizer, work, setting.batch_tokens, report)
+    return build_table(suite, sets, examples(suite, sets, work, measured, tokenizer, setting.judges))
+
+
+def _loaded(
+    model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, device: str | torch.device | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if isinstance(model, str | Path):
+        return load_model(model, device=device)
+    if tokenizer is None:
+        raise InputError("A loaded model needs its tokenizer: evaluate(model, tokenizer, ...).")
+    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    return (model if device is None else model.to(device)), tokenizer
+
+
+def _earlier(out: str | Path | None, weights: str, data: Mapping, recipe: Mapping) -> pa.Table | None:
+    """The table of an earlier evaluation at `out`, if it is of the same weights, rows, settings and code."""
+    if out is None or not Path(out).is_file():
+        return None
+    try:
+        earlier = load_results(out)
+    except InputError:  # cut short, or of another version: measured again and replaced
+        return None
+    return earlier.table if same(earlier.to_json(), weights, data, recipe) else None
+
+
+def _forget_quality(summary: Summary, table: pa.Table, recipe: Mapping, retain: Results | None) -> None:
+    reference, why = None, NO_RETAIN_MODEL
+    if retain is not None:
+        if retain.recipe["tokenizer"] != recipe["tokenizer"]:
+            why = "the retain model has another tokenizer or chat template, so their truth ratios cannot be compared"
+        else:
+            _check_same_rows(table, retain)
+            reference = column_of(retain.table, "forget", "truth_ratio")
+    add_forget_quality(summary, column_of(table, "forget", "truth_ratio"), reference, why)
+
+
+def _check_same_rows(table: pa.Table, retain: Results) -> None:
+    """Truth ratios are compared row by row's worth: both models must have been asked the same."""
+    ours, theirs = (
+        t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
+        for t in (table, retain.table)
+    )
+    if ours != theirs:
+        raise InputError(
+            f"The retain model's results ({retain.model['path']}) are of another forget set: {len(theirs)} rows there, "
+            f"{len(ours)} here, or other texts. Evaluate both with the same --data and --forget-split."
+        )
+
+
+def _beside(out: str | Path | None, role: str) -> Path | None:
+    return None if out is None else companion_path(out, role)

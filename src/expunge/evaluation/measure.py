@@ -1,0 +1,134 @@
+"""From a plan to measured examples: the passes over the model, then everything each row's metrics look at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.data import Encoded, Row, end_of_turn
+from expunge.evaluation.encoders import Judge, cosines, entailments
+from expunge.evaluation.generator import generate, stop_tokens
+from expunge.evaluation.planner import Plan, RowPlan
+from expunge.evaluation.scorer import TokenScores, score
+from expunge.evaluation.sets import text_of
+from expunge.evaluation.suite import SetSpec, Suite
+from expunge.metrics import Completion, Example
+from expunge.metrics.entailment import too_far
+
+# (stage, done, of) after each batch
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The optional models that compare texts."""
+
+    embedder: Judge | None = None
+    entailer: Judge | None = None
+
+
+@dataclass
+class Measured:
+    """What the passes over the model gave so far, by position in the plan."""
+
+    scores: dict[int, TokenScores]
+    answers: dict[int, list[int]]
+
+
+def run_plan(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    plan: Plan,
+    batch_tokens: int | None = None,
+    progress: Progress = lambda stage, done, of: None,
+) -> Measured:
+    """Run the distinct rows and the distinct prompts through the model, once each."""
+    measured = Measured({}, {})
+    training = model.training
+    model.eval()
+    try:
+        progress("scoring", 0, len(plan.scored))
+        for batch in score(model, plan.scored, batch_tokens=batch_tokens):
+            measured.scores.update(batch)
+            progress("scoring", len(measured.scores), len(plan.scored))
+        progress("generating", 0, len(plan.prompts))
+        for answers in generate(model, plan.prompts, stop_tokens(model, tokenizer)):
+            measured.answers.update(answers)
+            progress("generating", len(measured.answers), len(plan.prompts))
+    finally:
+        model.train(training)
+    return measured
+
+
+def examples(
+    suite: Suite,
+    sets: Mapping[str, Sequence[Row]],
+    plan: Plan,
+    measured: Measured,
+    tokenizer: PreTrainedTokenizerBase,
+    judges: Judges,
+) -> dict[str, list[Example]]:
+    """Put together what each row's metrics look at."""
+    end = end_of_turn(tokenizer)
+    texts = {i: tokenizer.decode(ids, skip_special_tokens=True) for i, ids in measured.answers.items()}
+
+    def completion(position: int) -> Completion:
+        return _completion(plan.scored[position], measured.scores[position], end)
+
+    def example(spec: SetSpec, row: Row, where: RowPlan) -> Example:
+        output = None if where.generation is None else texts[where.generation]
+        fact = row.columns.get("fact")
+        return Example(
+            kind=spec.kind,
+            choices=spec.choices,
+            answer=None if where.answer is None else completion(where.answer),
+            paraphrase=None if where.paraphrase is None else completion(where.paraphrase),
+            wrong=tuple(completion(i) for i in where.wrong),
+            generation=output,
+            generation_tokens=() if output is None else tuple(tokenizer.tokenize(output)),
+            reference=row.completion,
+            fact=fact if isinstance(fact, str) and fact.strip() else None,
+        )
+
+    return {
+        spec.name: judged(
+            [example(spec, row, where) for row, where in zip(sets[spec.name], plan.rows[spec.name], strict=True)],
+            sets[spec.name],
+            spec,
+            judges,
+        )
+        for spec in suite.sets
+        if spec.name in sets
+    }
+
+
+def judged(measured: Sequence[Example], rows: Sequence[Row], spec: SetSpec, judges: Judges) -> list[Example]:
+    """Add what the embedding and NLI models say of each output and its truth."""
+    found = list(measured)
+    truths = [text_of(row, spec.truth) for row in rows]
+    comparable = [i for i, e in enumerate(found) if e.generation is not None and truths[i] is not None]
+    if judges.embedder:
+        for i, cosine in zip(
+            comparable, cosines(judges.embedder, [(found[i].generation, truths[i]) for i in comparable]), strict=True
+        ):
+            found[i] = replace(found[i], similarity=cosine)
+    if judges.entailer:
+        for i in comparable:
+            found[i] = replace(found[i], entails=False)
+        asked = [i for i in comparable if not too_far(found[i].reference, found[i].generation)]
+        pairs = [(found[i].generation, truths[i]) for i in asked]
+        if spec.premise == "truth":
+            pairs = [(truth, output) for output, truth in pairs]
+        for i, verdict in zip(asked, entailments(judges.entailer, pairs), strict=True):
+            found[i] = replace(found[i], entails=verdict)
+    return found
+
+
+def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:
+    return Completion(
+        logprobs=scores.logprobs,
+        greedy=scores.greedy,
+        mean=scores.mean,
+        std=scores.std,
+        ends=row.completion_tokens > 0 and row.ids[-1] == end,
+    )

@@ -1,0 +1,125 @@
+"""What must be measured, once each: the distinct (prompt, completion) pairs and the distinct prompts of all sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from expunge.data import Encoded, Row, encode, encode_prompt
+from expunge.evaluation.sets import text_of, texts_of
+from expunge.evaluation.suite import Suite
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to answer greedily with at most `new_tokens` tokens."""
+
+    ids: tuple[int, ...]
+    new_tokens: int
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """Where a row's values will be found: positions in `Plan.scored` and `Plan.prompts`."""
+
+    answer: int | None
+    paraphrase: int | None
+    wrong: tuple[int, ...]
+    generation: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work, without repetition.
+
+    Attributes:
+        scored: distinct token rows for the one teacher-forced pass.
+        prompts: distinct prompts for the one greedy pass.
+        rows: per set, per row, where its values will be.
+        asked: pairs asked for by the metrics, counted once per metric, as metric-by-metric evaluation would score them.
+        asked_tokens: their tokens.
+        asked_generations: generations asked for, counted once per metric.
+    """
+
+    scored: Sequence[Encoded]
+    prompts: Sequence[Prompt]
+    rows: Mapping[str, Sequence[RowPlan]]
+    asked: int
+    asked_tokens: int
+    asked_generations: int
+
+    @property
+    def scored_tokens(self) -> int:
+        """Tokens of the teacher-forced pass, padding aside."""
+        return sum(len(row.ids) for row in self.scored)
+
+
+def plan(
+    suite: Suite,
+    sets: Mapping[str, Sequence[Row]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+) -> Plan:
+    """Collect what the suite's metrics need on every set and remove what is asked for twice.
+
+    Args:
+        suite: its metrics declare what they need.
+        sets: rows per set name.
+        tokenizer: of the model.
+        max_length: the model's context in tokens; longer completions are cut at their end.
+    """
+    scored: dict[tuple[tuple[int, ...], int], int] = {}
+    prompts: dict[Prompt, int] = {}
+    plans: dict[str, list[RowPlan]] = {}
+    asked = asked_tokens = asked_generations = 0
+
+    def place(row: Row, text: str) -> int:
+        encoded = encode(tokenizer, row, text, max_length)
+        return scored.setdefault((encoded.ids, encoded.start), len(scored))
+
+    for spec in (s for s in suite.sets if s.name in sets):
+        needs = suite.needs_of(spec.kind)
+        wrong = "wrong" in needs or (spec.choices and "choices" in needs)
+        plans[spec.name] = []
+        for row in sets[spec.name]:
+            paraphrase = text_of(row, spec.paraphrase)
+            row_plan = RowPlan(
+                answer=place(row, row.completion) if "answer" in needs else None,
+                paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
+                wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
+                generation=_prompt(row, suite, tokenizer, prompts, max_length) if "generation" in needs else None,
+            )
+            plans[spec.name].append(row_plan)
+    encoded = [Encoded(ids, start) for ids, start in scored]
+    for spec in (s for s in suite.sets if s.name in sets):
+        for metric in suite.metrics_of(spec.kind):
+            for row_plan in plans[spec.name]:
+                pairs = pairs_of(row_plan, metric.needs, spec.choices)
+                asked += len(pairs)
+                asked_tokens += sum(len(encoded[i].ids) for i in pairs)
+                asked_generations += "generation" in metric.needs and row_plan.generation is not None
+    return Plan(encoded, list(prompts), plans, asked, asked_tokens, asked_generations)
+
+
+def pairs_of(row: RowPlan, needs: frozenset[str], choices: bool) -> list[int]:
+    """The pairs that one metric alone would score for a row."""
+    pairs = [row.answer] if "answer" in needs else []
+    if "paraphrase" in needs:
+        pairs.append(row.paraphrase)
+    if "wrong" in needs or (choices and "choices" in needs):
+        pairs.extend(row.wrong)
+    return [pair for pair in pairs if pair is not None]
+
+
+def _prompt(
+    row: Row,
+    suite: Suite,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: dict[Prompt, int],
+    max_length: int | None,
+) -> int:
+    ids = tuple(encode_prompt(tokenizer, row))
+    room = suite.new_tokens(len(ids))
+    if max_length is not None:
+        room = min(room, max(0, max_length - len(ids)))
+    return prompts.setdefault(Prompt(ids, room), len(prompts))

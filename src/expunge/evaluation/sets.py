@@ -1,0 +1,107 @@
+"""The rows of a suite's sets: found in a data folder or Hub data set by the names of its configurations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expunge.data import Row, configurations, load_rows
+from expunge.errors import InputError, unknown
+from expunge.evaluation.suite import ANSWER, Suite
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Rows per set; sets that are not there, with the reason."""
+
+    spec: str
+    forget_split: str | None
+    sets: Mapping[str, Sequence[Row]]
+    left_out: Mapping[str, str]
+
+
+def load_sets(
+    data: str | Path | Mapping[str, Sequence[Row] | str | Path], suite: Suite, forget_split: str | None = None
+) -> EvaluationData:
+    """Find every set of the suite. All rows are taken: released code stops at 300 of 400 without saying so.
+
+    Args:
+        data: a folder or Hub id whose configurations have the suite's names, or rows (or a SPEC) per set name.
+        suite: says which sets there are.
+        forget_split: e.g. "forget10"; may be left out where the data has one `forget*_perturbed` alone.
+
+    Raises:
+        InputError: no set of the suite is there, or it is not clear which forget split is meant.
+    """
+    if isinstance(data, Mapping):
+        return _given_sets(data, suite, forget_split)
+    known = configurations(data)
+    if forget_split is None:
+        forget_split = _only_forget_split(data, known, suite)
+    elif (wanted := f"{forget_split}_perturbed") not in known and _has_forget(suite):
+        raise unknown(f"forget split of {data} (its configuration {wanted!r})", forget_split, _forget_splits(known))
+    sets: dict[str, list[Row]] = {}
+    left_out: dict[str, str] = {}
+    for spec in suite.sets:
+        if "{forget_split}" in spec.configuration and forget_split is None:
+            left_out[spec.name] = f"{data} has no configuration forget*_perturbed"
+            continue
+        configuration = spec.configuration.format(forget_split=forget_split)
+        if configuration in known:
+            sets[spec.name] = load_rows(f"{data}:{configuration}")
+        else:
+            left_out[spec.name] = f"{data} has no configuration {configuration}"
+    if not sets:
+        wanted = ", ".join(s.configuration.format(forget_split="<forget split>") for s in suite.sets)
+        raise InputError(f"{data} has none of the sets of suite {suite.name!r} ({wanted}). Found: {', '.join(known)}.")
+    return EvaluationData(str(data), forget_split, sets, left_out)
+
+
+def text_of(row: Row, column: str) -> str | None:
+    """The text of a column, or the row's own completion for ANSWER; None where the row has none."""
+    if column == ANSWER:
+        return row.completion
+    value = row.columns.get(column)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def texts_of(row: Row, column: str) -> tuple[str, ...]:
+    """The texts of a list column; a single text is a list of one; empty where the row has none."""
+    value = row.columns.get(column)
+    values = [value] if isinstance(value, str) else value or []
+    return tuple(text for text in values if isinstance(text, str) and text.strip())
+
+
+def _given_sets(
+    data: Mapping[str, Sequence[Row] | str | Path], suite: Suite, forget_split: str | None
+) -> EvaluationData:
+    names = [spec.name for spec in suite.sets]
+    for name in data:
+        if name not in names:
+            raise unknown(f"set of suite {suite.name!r}", name, names)
+    sets = {n: load_rows(rows) if isinstance(rows, str | Path) else list(rows) for n, rows in data.items()}
+    if empty := [name for name, rows in sets.items() if not rows]:
+        raise InputError(f"The set {empty[0]!r} has no rows. Leave it out, or give it rows.")
+    if not sets:
+        raise InputError(f"No set was given. Suite {suite.name!r} knows: {', '.join(names)}.")
+    specs = ", ".join(f"{n}={rows}" for n, rows in data.items() if isinstance(rows, str | Path))
+    left_out = {name: "not given" for name in names if name not in sets}
+    return EvaluationData(specs or "rows given in memory", forget_split, sets, left_out)
+
+
+def _has_forget(suite: Suite) -> bool:
+    return any("{forget_split}" in spec.configuration for spec in suite.sets)
+
+
+def _forget_splits(known: Sequence[str]) -> list[str]:
+    ending = "_perturbed"
+    return [name.removesuffix(ending) for name in known if name.startswith("forget") and name.endswith(ending)]
+
+
+def _only_forget_split(data: str | Path, known: Sequence[str], suite: Suite) -> str | None:
+    splits = _forget_splits(known) if _has_forget(suite) else []
+    if len(splits) > 1:
+        raise InputError(
+            f"{data} has several forget splits: {', '.join(splits)}. Choose the one the model was told to forget with "
+            f"--forget-split {splits[0]}."
+        )
+    return splits[0] if splits else None

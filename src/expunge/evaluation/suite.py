@@ -1,0 +1,71 @@
+"""What a suite is, as data: its sets, where each finds its texts, its metrics, and the parts of its summaries."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from expunge.metrics import Kind, Metric, Need
+
+ANSWER = "answer"
+"""In place of a column's name: the row's own completion, whatever its layout calls it."""
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """One set of rows.
+
+    Attributes:
+        name: in results (`<name>/<metric>`).
+        configuration: of the data folder or Hub data set; `{forget_split}` is replaced.
+        kind: what the set is for.
+        paraphrase: column of the paraphrased answer, or ANSWER.
+        wrong: column of the wrong answers (a list).
+        truth: column that embeddings and NLI compare the output with, or ANSWER.
+        choices: whether the answer's probability is taken among the wrong answers.
+        premise: which side of the NLI question the output (or the truth) stands on.
+    """
+
+    name: str
+    configuration: str
+    kind: Kind
+    paraphrase: str = "paraphrased_answer"
+    wrong: str = "perturbed_answer"
+    truth: str = ANSWER
+    choices: bool = False
+    premise: Literal["output", "truth"] = "truth"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A published protocol.
+
+    Attributes:
+        name: on the command line and in results.
+        source: the paper.
+        sets: in the order of the tables.
+        metrics: reported on every set of their kinds.
+        max_tokens: limit of a greedy answer.
+        limit_counts_prompt: whether the prompt's tokens count towards `max_tokens`.
+        utility: metrics whose harmonic mean over the retain-like sets is `model_utility`.
+        efficacy: metrics whose mean on the forget set, from 1, is `forget_efficacy`.
+    """
+
+    name: str
+    source: str
+    sets: tuple[SetSpec, ...]
+    metrics: tuple[Metric, ...]
+    max_tokens: int
+    limit_counts_prompt: bool
+    utility: tuple[Metric, ...]
+    efficacy: tuple[Metric, ...]
+
+    def metrics_of(self, kind: Kind) -> tuple[Metric, ...]:
+        """The metrics reported on sets of a kind."""
+        return tuple(m for m in self.metrics if kind in m.kinds)
+
+    def needs_of(self, kind: Kind) -> frozenset[Need]:
+        """What must be measured on sets of a kind: the union over its metrics."""
+        return frozenset().union(*(m.needs for m in self.metrics_of(kind)))
+
+    def new_tokens(self, prompt_tokens: int) -> int:
+        """How many tokens may be generated after a prompt of this length."""
+        return max(0, self.max_tokens - prompt_tokens) if self.limit_counts_prompt else self.max_tokens

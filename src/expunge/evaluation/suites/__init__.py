@@ -1,0 +1,7 @@
+"""The suites, one small file each. To add one: write its file, add it to this table."""
+
+from expunge.evaluation.suite import Suite
+from expunge.evaluation.suites.closer_look import CLOSER_LOOK
+from expunge.evaluation.suites.tofu import TOFU
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (TOFU, CLOSER_LOOK)}

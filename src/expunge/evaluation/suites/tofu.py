@@ -1,0 +1,40 @@
+"""TOFU (arXiv 2401.06121): invented authors, with the retain-like sets of the released data."""
+
+from expunge.evaluation.suite import ANSWER, SetSpec, Suite
+from expunge.metrics.entailment import ENTAILMENT
+from expunge.metrics.facts import FACT_ACCURACY
+from expunge.metrics.probability import PROBABILITY
+from expunge.metrics.rouge import ROUGE_L_RECALL
+from expunge.metrics.similarity import COSINE_SIMILARITY
+from expunge.metrics.token_entropy import TOKEN_ENTROPY
+from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOFU
+
+FORGET = SetSpec("forget", "{forget_split}_perturbed", "forget", premise="output")
+RETAIN = SetSpec("retain", "retain_perturbed", "retain")
+# One-word answers without a paraphrase; the sentence to compare with is in a column of its own.
+REAL_AUTHORS = SetSpec(
+    "real_authors", "real_authors_perturbed", "retain", paraphrase=ANSWER, truth="original_answer", choices=True
+)
+WORLD_FACTS = SetSpec(
+    "world_facts", "world_facts_perturbed", "retain", paraphrase=ANSWER, truth="original_answer", choices=True
+)
+
+TOFU = Suite(
+    name="tofu",
+    source="2401.06121",
+    sets=(FORGET, RETAIN, REAL_AUTHORS, WORLD_FACTS),
+    metrics=(
+        PROBABILITY,
+        ROUGE_L_RECALL,
+        TRUTH_RATIO_TOFU,
+        TOKEN_ENTROPY,
+        COSINE_SIMILARITY,
+        ENTAILMENT,
+        FACT_ACCURACY,
+    ),
+    max_tokens=200,
+    limit_counts_prompt=False,
+    utility=(PROBABILITY, ROUGE_L_RECALL, TRUTH_RATIO_TOFU),
+    # As the Closer Look paper defines it, so with its truth ratio: the one where lower is better.
+    efficacy=(ROUGE_L_RECALL, PROBABILITY, TRUTH_RATIO_CLOSER_LOOK, COSINE_SIMILARITY, ENTAILMENT),
+)

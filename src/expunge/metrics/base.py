@@ -1,0 +1,126 @@
+"""What a metric is: a pure function of one example's measured values, and how examples are averaged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Better = Literal["higher", "lower", "closer_to_reference"]
+Kind = Literal["forget", "retain", "holdout"]
+"""What a set is for: what must go, what must stay (every retain-like set), what was never trained on."""
+
+Need = Literal[
+    "answer",
+    "paraphrase",
+    "wrong",
+    "choices",
+    "generation",
+    "similarity",
+    "entailment",
+    "fact",
+    "gradient",
+    "reference",
+]
+"""What must be measured for a metric; the planner takes the union over all metrics, so that nothing runs twice.
+
+"choices" are the wrong answers on sets whose answer competes with them; "wrong" are they on every set.
+"""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One completion under the model, from one teacher-forced pass: arrays with one value per completion token.
+
+    Attributes:
+        logprobs: log p_t(y_t) in nats, end-of-turn token included.
+        greedy: whether y_t is the most likely token at t.
+        ends: whether the last token is the end-of-turn token, which memorisation metrics leave out.
+        mean: mean of log p_t over the vocabulary under p_t (minus the entropy); None where no metric needs it.
+        std: standard deviation of log p_t under p_t; likewise.
+    """
+
+    logprobs: np.ndarray
+    greedy: np.ndarray
+    ends: bool
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+
+    @property
+    def token_nll(self) -> float | None:
+        """nll/T in nats per token; None for a completion without tokens."""
+        return float(-self.logprobs.mean()) if self.logprobs.size else None
+
+    @property
+    def content(self) -> slice:
+        """The tokens of the text itself: all but the end-of-turn token."""
+        return slice(0, len(self.logprobs) - (1 if self.ends else 0))
+
+
+@dataclass(frozen=True)
+class Example:
+    """Everything measured on one row. A value that was not asked for, or that the row cannot have, is None or empty.
+
+    Attributes:
+        kind: what the row's set is for.
+        choices: whether the answer competes with the wrong answers (TOFU's real authors and world facts).
+        answer: the row's own answer under the model.
+        paraphrase: its paraphrase (the answer itself where the suite says so).
+        wrong: the wrong answers, in the row's order.
+        generation: the model's greedy answer, decoded.
+        generation_tokens: that text tokenised again.
+        reference: the text ROUGE compares with.
+        fact: the exact string that must (not) appear in the greedy answer.
+        similarity: cosine of the sentence embeddings of the greedy answer and the truth.
+        entails: whether the NLI model finds that premise entails hypothesis (suite-specific direction).
+        gradient_norm: mean over parameter tensors of the L2 norm of the gradient of the answer's token-mean loss.
+        reference_nll: nll/T of the answer under the reference model.
+    """
+
+    kind: Kind
+    choices: bool = False
+    answer: Completion | None = None
+    paraphrase: Completion | None = None
+    wrong: tuple[Completion, ...] = ()
+    generation: str | None = None
+    generation_tokens: tuple[str, ...] = ()
+    reference: str = ""
+    fact: str | None = None
+    similarity: float | None = None
+    entails: bool | None = None
+    gradient_norm: float | None = None
+    reference_nll: float | None = None
+
+
+def unchanged(values: np.ndarray, kind: Kind) -> np.ndarray:
+    """Most metrics are plain means of their per-example values."""
+    return values
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the metrics table.
+
+    Attributes:
+        name: the key in results (`<set>/<name>`) and the column in the table of examples.
+        per_example: an example's value, or None where it cannot be had.
+        definition: the formula, for people.
+        source: arXiv number of the paper it is from.
+        needs: what must be measured for it.
+        kinds: the kinds of set it is reported on.
+        better: the direction that is good, per kind of set.
+        terms: per-example values of a kind of set -> the numbers whose mean is the set's value; elementwise.
+        against: for membership inference, the kind of set whose values this set's are told apart from (AUC).
+        why_null: what would have to be given for the value to be measured.
+    """
+
+    name: str
+    per_example: Callable[[Example], float | None]
+    definition: str
+    source: str
+    needs: frozenset[Need]
+    kinds: tuple[Kind, ...] = ("forget", "retain")
+    better: dict[Kind, Better] = field(default_factory=lambda: {"forget": "lower", "retain": "higher"})
+    terms: Callable[[np.ndarray, Kind], np.ndarray] = unchanged
+    against: Kind | None = None
+    why_null: str = "no row of this set has the values it needs"

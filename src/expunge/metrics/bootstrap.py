@@ -1,0 +1,42 @@
+"""95 % bootstrap intervals over examples, the same draws for every metric of a set, from a fixed seed."""
+
+from functools import cache
+
+import numpy as np
+
+DRAWS = 1000
+LEVEL = 0.95
+SEED = 0
+
+
+@cache
+def draws(n: int) -> np.ndarray:
+    """How often each of `n` examples is in each resample, [DRAWS, n]; a function of n alone, so runs agree and pair."""
+    generator = np.random.default_rng([SEED, n])
+    return generator.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.float32)
+
+
+def resampled_means(values: np.ndarray) -> np.ndarray:
+    """Means of `values` [n] (NaN: not measured) over the resamples, [DRAWS]; NaN where a resample has none measured."""
+    counts = draws(len(values))
+    measured = ~np.isnan(values)
+    totals = counts @ np.where(measured, values, 0.0)
+    sizes = counts @ measured.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return totals / sizes
+
+
+def interval(resampled: np.ndarray) -> list[float] | None:
+    """[low, high] of the middle 95 % of resampled values; None if nothing was resampled."""
+    finite = resampled[np.isfinite(resampled)]
+    if not finite.size:
+        return None
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]
+
+
+def mean_interval(values: np.ndarray) -> list[float] | None:
+    """The interval of the mean of the measured values; None for fewer than two, which say nothing of the spread."""
+    if np.count_nonzero(~np.isnan(values)) < 2:
+        return None
+    return interval(resampled_means(values))

@@ -1,0 +1,20 @@
+"""Cosine similarity of sentence embeddings of the output and the truth (arXiv 2410.08109)."""
+
+from expunge.metrics.base import Example, Metric
+
+
+def cosine_similarity(example: Example) -> float | None:
+    """max(0, cos) of the two embeddings."""
+    return None if example.similarity is None else max(0.0, example.similarity)
+
+
+COSINE_SIMILARITY = Metric(
+    name="cosine_similarity",
+    per_example=cosine_similarity,
+    definition="max(0, cosine) of sentence embeddings of the greedy answer and the truth (the paper: "
+    "paraphrase-MiniLM-L6-v2)",
+    source="2410.08109",
+    needs=frozenset({"generation", "similarity"}),
+    why_null="no sentence-embedding model was given: --embedding-model sentence-transformers/paraphrase-MiniLM-L6-v2 "
+    "(or a local folder)",
+)

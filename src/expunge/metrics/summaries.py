@@ -1,0 +1,48 @@
+"""Summaries over sets: model utility, forget efficacy, forget quality (TOFU 2401.06121, Closer Look 2410.08109)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+def harmonic_mean(values: Sequence[float]) -> float:
+    """n / sum(1/v); 0 as soon as one value is 0: utility lost on one side is not made up on another."""
+    if min(values) <= 0:
+        return 0.0
+    return len(values) / sum(1 / v for v in values)
+
+
+def harmonic_means(values: np.ndarray) -> np.ndarray:
+    """`harmonic_mean` of each column of [parts, draws]."""
+    with np.errstate(divide="ignore"):
+        return np.where(values.min(axis=0) <= 0, 0.0, len(values) / (1 / np.maximum(values, 1e-300)).sum(axis=0))
+
+
+def forget_efficacy(values: Sequence[float]) -> float:
+    """1 - mean of what the forget set still shows; 1 is everything gone."""
+    return 1 - sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class ForgetQuality:
+    """p-value of the KS test with its sample sizes and distance: p falls with n alone, the distance does not."""
+
+    p_value: float
+    distance: float
+    n: int
+    n_reference: int
+
+
+def forget_quality(truth_ratios: np.ndarray, reference: np.ndarray) -> ForgetQuality:
+    """Two-sample Kolmogorov-Smirnov test between the forget set's truth ratios of two models.
+
+    The papers take r' = 1/r; the test sees order alone, so r gives the same number.
+
+    Args:
+        truth_ratios: of the unlearned model, [n], not empty.
+        reference: of the retain model, [m], not empty.
+    """
+    test = stats.ks_2samp(1 / truth_ratios, 1 / reference)
+    return ForgetQuality(float(test.pvalue), float(test.statistic), len(truth_ratios), len(reference))
