@@ -1,5 +1,6 @@
 """Models: loading, fingerprints, and the one forward that training and evaluation share."""
 
+from expunge.models.attach import attach_views, causal_model, run_views
 from expunge.models.fingerprint import (
     fingerprint,
     fingerprint_json,
@@ -15,7 +16,9 @@ __all__ = [
     "FrozenHead",
     "Request",
     "TokenFunction",
+    "attach_views",
     "best_device",
+    "causal_model",
     "check_head",
     "final_hidden",
     "fingerprint",
@@ -25,6 +28,7 @@ __all__ = [
     "is_adapter",
     "load_model",
     "resolve_folder",
+    "run_views",
     "salted_digest",
     "token_values",
 ]

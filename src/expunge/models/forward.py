@@ -146,7 +146,11 @@ def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor) 
     parts = []
     for at in starts:
         cut = slice(at, at + size)
-        args = (hidden[cut], wanted[cut], None if request.reference is None else request.reference[cut])
+        args = (
+            hidden[cut],
+            wanted[cut],
+            None if request.reference is None else _to(request.reference[cut], hidden.device),
+        )
         again = len(starts) > 1 and torch.is_grad_enabled()
         parts.append(checkpoint(chunk, *args, use_reentrant=False) if again else chunk(*args))
     return [torch.cat(column) for column in zip(*parts, strict=True)]

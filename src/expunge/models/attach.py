@@ -1,0 +1,35 @@
+"""Make a model answer `model(views=...)`, so that wrappers (DDP, FSDP2, PEFT, autocast) see an ordinary forward."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from expunge.models.forward import Request, token_values
+
+
+def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The causal language model itself, inside an adapter or not."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def attach_views(model: PreTrainedModel | PeftModel) -> None:
+    """Give the model's forward a second entrance: `views`, a list of requests, returns their token values.
+
+    The work has to happen inside the forward: that is where DDP prepares its gradient reduction and FSDP2 gathers the
+    output head that the chunks of logits need.
+    """
+    causal = causal_model(model)
+    original = causal.forward
+
+    def forward(*args: Any, views: Sequence[Request] | None = None, **kwargs: Any) -> Any:
+        return original(*args, **kwargs) if views is None else token_values(causal, views)
+
+    causal.forward = forward  # type: ignore[method-assign]
+
+
+def run_views(model: Any, requests: Sequence[Request]) -> list[list[Tensor]]:
+    """Token values of each request through a model, wrapped or not, that went through `attach_views`."""
+    return model(views=list(requests))

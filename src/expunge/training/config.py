@@ -1,0 +1,73 @@
+"""UnlearningConfig: transformers' TrainingArguments with an objective and defaults that suit unlearning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from transformers import TrainingArguments
+
+from expunge.errors import InputError, unknown
+
+
+@dataclass
+class UnlearningConfig(TrainingArguments):
+    """Settings of an unlearning run: everything `transformers.TrainingArguments` has, and what follows.
+
+    The defaults are those published for TOFU with 7-8B models (see docs/papers.md); models of a million parameters need
+    learning rates near 1e-3.
+
+    Args:
+        objective: A forget term and a regularisation term, e.g. "NPO+GD", or a named objective, e.g. "LLMU".
+        objective_options: Hyper-parameters and weights, e.g. {"beta": 0.1, "AP.beta": 0.2, "forget_weight": 1.0}.
+        max_length: The longest row in tokens; default: the model's context. Longer completions are cut, with a
+            warning; plain text is cut into windows.
+        stop_at_chance: Stop, and keep the model, once gradient ascent made the forget set less likely than chance
+            (log K nats a token): what follows only destroys the model.
+    """
+
+    objective: str = "NPO+GD"
+    objective_options: dict[str, Any] = field(default_factory=dict)
+    max_length: int | None = None
+    stop_at_chance: bool = True
+
+    learning_rate: float = 1e-5
+    num_train_epochs: float = 5.0
+    per_device_train_batch_size: int = 4
+    gradient_accumulation_steps: int = 8
+    weight_decay: float = 0.01
+    warmup_steps: float = 0.2
+    logging_steps: float = 1
+    logging_nan_inf_filter: bool = False
+    save_strategy: str = "epoch"
+    save_total_limit: int | None = 1
+    remove_unused_columns: bool = False
+    dataloader_pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_train_epochs <= 0 or self.num_train_epochs != int(self.num_train_epochs):
+            raise InputError(
+                f"train.num_train_epochs={self.num_train_epochs}: use a whole number of passes over the forget set."
+            )
+
+
+def convert_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check `train.KEY=VALUE` options and give each the type of its field.
+
+    Raises:
+        InputError: A key that is not a field, or a value that does not fit it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(UnlearningConfig)
+    known = {f.name for f in fields(UnlearningConfig) if f.init} - {"output_dir", "objective", "objective_options"}
+    converted = {}
+    for name, value in options.items():
+        if name not in known:
+            raise unknown("option train.KEY: KEY =", name, known)
+        try:
+            converted[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].lower()
+            raise InputError(f"train.{name}: {value!r} cannot be used: {reason}.") from error
+    return converted

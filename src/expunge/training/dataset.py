@@ -1,0 +1,63 @@
+"""The forget set as a torch data set whose items say which rows of each view they bring along."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset, Sampler
+
+from expunge.data.pairing import Key, Pairing
+from expunge.data.views import ViewRows
+
+Item = tuple[int, int] | None  # (epoch, forget row), or nothing: padding
+
+
+class EpochSampler(Sampler[Item]):
+    """Yields (epoch, forget row) in the order of the plan, so that no worker or rank needs to be told the epoch.
+
+    The end of an epoch is filled up with nothing to a multiple of `multiple`, so that every process has as many
+    micro-batches as the others without seeing a row twice.
+    """
+
+    def __init__(self, pairing: Pairing, multiple: int) -> None:
+        self.pairing, self.multiple, self.epoch = pairing, multiple, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.pairing.forget // self.multiple) * self.multiple
+
+    def __iter__(self) -> Iterator[Item]:
+        yield from ((self.epoch, index) for index in self.pairing.order(self.epoch))
+        yield from [None] * (len(self) - self.pairing.forget)
+
+
+class ForgetDataset(Dataset):
+    """Maps (epoch, forget row) to the keys of its rows in each view."""
+
+    def __init__(self, pairing: Pairing, views: Sequence[str]) -> None:
+        self.pairing, self.views = pairing, views
+
+    def __len__(self) -> int:
+        return self.pairing.forget
+
+    def __getitem__(self, item: Item) -> dict[str, list[Key]] | None:
+        return None if item is None else {view: self.pairing.keys(view, *item) for view in self.views}
+
+
+class Collator:
+    """Gathers the rows of a micro-batch by view.
+
+    A micro-batch of padding alone gets one row that counts for nothing: under DDP and FSDP2 every process must run the
+    model as often as the others.
+    """
+
+    def __init__(self, dataset: ForgetDataset, rows: ViewRows) -> None:
+        self.dataset, self.rows = dataset, rows
+
+    def __call__(self, items: Sequence[dict[str, list[Key]] | None]) -> dict[str, Any]:
+        real = [item for item in items if item is not None]
+        used = real or [self.dataset[0, 0]]
+        keys = {view: [key for item in used for key in item[view]] for view in self.dataset.views}
+        return {"cut": self.rows.cut(keys), "counts": bool(real)}

@@ -1,0 +1,243 @@
+"""UnlearningTrainer: any objective on any causal language model, its numbers independent of how batches are cut."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.trainer_utils import TrainOutput
+
+from expunge.data.load import load_rows
+from expunge.data.pairing import Pairing
+from expunge.data.refusals import load_refusals
+from expunge.data.rows import Row
+from expunge.data.views import ViewRows, prepare_rows, refuse_overlap
+from expunge.errors import InputError
+from expunge.models import attach_views, causal_model, check_head, load_model
+from expunge.objectives import Objective, Term, build_objective
+from expunge.objectives.base import RETAIN_VIEWS
+from expunge.training.callbacks import EpochClock, Progress, WholeCheckpoint
+from expunge.training.checkpoints import last_whole_checkpoint, trim_log
+from expunge.training.config import UnlearningConfig
+from expunge.training.dataset import Collator, EpochSampler, ForgetDataset
+from expunge.training.guard import Guard
+from expunge.training.reference import Reference
+from expunge.training.views import compute, count
+
+LOG_FILE = "train_log.jsonl"
+
+
+class UnlearningTrainer(Trainer):
+    """Unlearns the forget set and keeps the retain set.
+
+    Args:
+        model: The target model, or where to load it from (folder, adapter folder, Hub name).
+        args: Settings; `args.objective` names the objective.
+        forget_dataset: Rows to forget, or a SPEC to read them from.
+        retain_dataset: Rows to keep, or a SPEC; needed by objectives with a view of the retain set.
+        processing_class: The tokenizer; read from the model's place where `model` is a path.
+        peft_config: Train an adapter, e.g. `LoraConfig(r=8)`, instead of all weights.
+        refusals: Refusal templates; default: the hundred that come with expunge.
+        objective: An objective or a term of your own, in place of `args.objective`.
+        callbacks: As in `transformers.Trainer`.
+
+    Raises:
+        InputError: Sets that are empty or overlap, a prompt that fills the context, an unknown objective.
+        NonFiniteLoss: From `train`, when the loss stops being finite; the last good checkpoint is kept.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | str | Path,
+        args: UnlearningConfig,
+        forget_dataset: Sequence[Row] | str | Path,
+        retain_dataset: Sequence[Row] | str | Path | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        peft_config: PeftConfig | None = None,
+        refusals: Sequence[str] | None = None,
+        objective: Objective | Term | str | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        set_seed(args.seed)
+        place = str(model) if isinstance(model, (str, Path)) else None
+        if place is not None:
+            model, tokenizer = load_model(place)
+            processing_class = processing_class or tokenizer
+        if processing_class is None:
+            raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
+        options = args.objective_options
+        self.objective = build_objective(objective or args.objective, options)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        length = min((n for n in (args.max_length, context) if n), default=None)
+        self.rows, pairing = self._plan(forget_dataset, retain_dataset, refusals, processing_class, length, args.seed)
+        if peft_config is not None:
+            model = _with_adapter(model, peft_config, place)
+        check_head(causal_model(model))
+        attach_views(model)
+        self.reference: Reference | None = None
+        dataset = ForgetDataset(pairing, self.objective.views)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=dataset,
+            data_collator=Collator(dataset, self.rows),
+            processing_class=processing_class,
+            callbacks=callbacks,
+        )
+        self.pairing = pairing
+        # The loss is already divided by the totals of the whole batch, over micro-batches and processes.
+        self.loss_is_scaled_for_ga = True
+        self.guard = Guard([part.name for part in self.objective.terms], self.args.device)
+        for callback in (PrinterCallback, ProgressCallback):
+            self.remove_callback(callback)
+        if not args.disable_tqdm:
+            self.add_callback(Progress())
+        self.add_callback(WholeCheckpoint())
+        self._tokens = 0
+
+    def _plan(
+        self,
+        forget: Sequence[Row] | str | Path,
+        retain: Sequence[Row] | str | Path | None,
+        refusals: Sequence[str] | None,
+        tokenizer: PreTrainedTokenizerBase,
+        length: int | None,
+        seed: int,
+    ) -> tuple[ViewRows, Pairing]:
+        forget, retain = (load_rows(s) if isinstance(s, (str, Path)) else list(s or ()) for s in (forget, retain))
+        forget = prepare_rows(tokenizer, forget, length, "forget")
+        views = self.objective.views
+        needs_retain = [v for v in views if v in RETAIN_VIEWS or v == "forget_mismatch"]
+        if needs_retain:
+            if not retain:
+                raise InputError(f"Objective {self.objective.name} needs a retain set, and it is missing or empty.")
+            refuse_overlap(forget, retain)
+            retain = prepare_rows(tokenizer, retain, length, "retain")
+        refusals = list(refusals or load_refusals()) if any(view.endswith("_idk") for view in views) else []
+        answers = max((getattr(part.term, "answers", 0) for part in self.objective.terms), default=0)
+        rows = ViewRows(tokenizer, forget, retain, refusals, max_length=length)
+        cut_short = 0
+        for name, members in (("forget", forget), ("retain", retain if needs_retain else [])):
+            for i in range(len(members)):
+                cut_short += (
+                    length is not None and len(rows.encode(name, (i,)).ids) == length and bool(members[i].turns)
+                )
+        if cut_short:
+            warnings.warn(
+                f"{cut_short} row(s) fill the maximum of {length} tokens; what is beyond is cut.", stacklevel=3
+            )
+        return rows, Pairing(seed, len(forget), len(retain), len(refusals), answers)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """Train; `resume_from_checkpoint=True` continues from the last whole checkpoint, or starts if there is none."""
+        folder = Path(self.args.output_dir)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_whole_checkpoint(folder)
+        if self.is_world_process_zero():
+            trim_log(folder / LOG_FILE, resume_from_checkpoint)
+        if self.objective.uses("nll") or self.objective.uses("logits"):
+            with self.args.main_process_first(desc="reference values"):
+                self.reference = Reference.prepare(
+                    folder / "reference",
+                    causal_model(self.model),
+                    self.objective,
+                    self.rows,
+                    {v: self.pairing.all_keys(v, int(self.args.num_train_epochs)) for v in self.objective.views},
+                    main=self.is_world_process_zero(),
+                    quiet=bool(self.args.disable_tqdm),
+                )
+        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        sampler = EpochSampler(self.pairing, self.args.per_device_train_batch_size * self.args.world_size)
+        self.add_callback(EpochClock(sampler))
+        return sampler
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
+        """Tokens and rows of each term's views, over the accumulation window and all processes."""
+        totals = count(self.objective, [sample["cut"] for sample in batch_samples if sample["counts"]])
+        if self.args.world_size > 1:
+            mine = torch.tensor([list(pair) for pair in totals.values()], dtype=torch.float64, device=device)
+            everyone = self.accelerator.reduce(mine, reduction="sum").tolist()
+            totals = {key: tuple(pair) for key, pair in zip(totals, everyone, strict=True)}
+        return totals
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """This micro-batch's share of the loss over the whole batch."""
+        cut = inputs["cut"]
+        share = float(inputs["counts"])
+        loss, values = compute(model, self.objective, cut, num_items_in_batch, self.reference)
+        self.guard.add({name: value * share for name, value in values.items()}, self.state.global_step + 1)
+        self._tokens += int(share) * sum(len(row.ids) for part in cut.values() for row in part.rows)
+        # DDP and FSDP2 average gradients over processes; ours are to be summed.
+        return loss * (share * self.args.world_size)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as transformers does, with each term's value; write the run's train_log.jsonl."""
+        if "grad_norm" in logs:
+            self.guard.check(self.state.global_step, logs["grad_norm"])
+            terms = self.guard.drain(self.accelerator)
+            logs = {**logs, **{f"term/{name}": value for name, value in terms.items()}}
+            self.control.should_training_stop |= self._below_chance(terms)
+            if self.is_world_process_zero():
+                self._write_log(logs, terms, start_time)
+        super().log(logs, start_time)
+
+    def _below_chance(self, terms: dict[str, float]) -> bool:
+        chance = torch.tensor(float(self.model.config.get_text_config().vocab_size)).log().item()
+        if not self.args.stop_at_chance or -terms.get("GA", 0.0) <= chance:
+            return False
+        warnings.warn(
+            f"Stopped at step {self.state.global_step}: gradient ascent made the forget set less likely than chance "
+            f"({-terms['GA']:.1f} > {chance:.1f} nats a token). Set train.stop_at_chance=false to go on.",
+            stacklevel=2,
+        )
+        return True
+
+    def _write_log(self, logs: dict[str, float], terms: dict[str, float], start_time: float | None) -> None:
+        import time
+
+        entry = {
+            "step": self.state.global_step,
+            "epoch": self.state.epoch,
+            "loss": logs["loss"],
+            "terms": terms,
+            "grad_norm": logs["grad_norm"],
+            "learning_rate": logs["learning_rate"],
+            "seconds": round(time.time() - start_time, 3) if start_time else None,
+            "tokens": self._tokens,
+        }
+        with (Path(self.args.output_dir) / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.guard.check(self.state.global_step)  # never replace a good checkpoint by a broken one
+        super()._save_checkpoint(model, trial)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call:
+            (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not estimated: transformers' estimate knows nothing of views."""
+        return 0
+
+
+def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:
+    adapted = get_peft_model(model, config)
+    if place is not None:
+        # An adapter target was merged on loading: the new adapter belongs to its folder, not to the base below it.
+        adapted.peft_config["default"].base_model_name_or_path = (
+            str(Path(place).resolve()) if Path(place).exists() else place
+        )
+    return adapted

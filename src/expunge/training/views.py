@@ -1,0 +1,106 @@
+"""From the rows of a micro-batch to the views that an objective's terms look at."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from expunge.data.chat import Encoded
+from expunge.data.pairing import Key
+from expunge.data.views import Cut
+from expunge.models.attach import run_views
+from expunge.models.forward import Request
+from expunge.objectives import Needs, Objective, View, Views
+
+Totals = Mapping[tuple[str, str], tuple[float, float]]  # (term, view) -> tokens and rows of the whole batch
+
+
+class ReferenceValues(Protocol):
+    """What the frozen target model says of rows, by view and key."""
+
+    def nll(self, view: str, keys: Sequence[Key]) -> Tensor: ...
+
+    def hidden(self, view: str, keys: Sequence[Key]) -> Tensor: ...
+
+    def head(self, hidden: Tensor) -> Tensor: ...
+
+
+def positions(needs: Needs, row: Encoded) -> range:
+    """Positions of the predicted tokens of a row that a term looks at."""
+    return range(1, len(row.ids)) if needs.tokens == "all" else range(row.start + needs.skip, len(row.ids))
+
+
+def count(objective: Objective, cuts: Sequence[Mapping[str, Cut]]) -> dict[tuple[str, str], tuple[float, float]]:
+    """Tokens and rows of each term's views over several micro-batches."""
+    totals = {}
+    for part in objective.terms:
+        for view in part.term.needs.views:
+            rows = [row for cut in cuts for row in cut[view].rows]
+            totals[part.name, view] = (float(sum(len(positions(part.term.needs, r)) for r in rows)), float(len(rows)))
+    return totals
+
+
+def whole(objective: Objective, view: str) -> bool:
+    """Whether any term looks at more of a view's rows than their completions."""
+    return any(view in part.term.needs.views and part.term.needs.tokens == "all" for part in objective.terms)
+
+
+def compute(
+    model: Any,
+    objective: Objective,
+    cut: Mapping[str, Cut],
+    totals: Totals,
+    reference: ReferenceValues | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run a micro-batch through the model once and evaluate the objective on it.
+
+    Args:
+        model: Any wrapping of a model that went through `attach_views`.
+        objective: What to compute.
+        cut: The micro-batch's rows by view.
+        totals: Tokens and rows of the whole batch that this micro-batch is a part of.
+        reference: Values of the frozen target model, where the objective needs them.
+
+    Returns:
+        This part's share of the total loss, and of each term's value.
+    """
+    requests, functions = {}, {}
+    for view in objective.views:
+        parts = [part for part in objective.terms if view in part.term.needs.views]
+        functions[view] = list(dict.fromkeys(part.term.token_function for part in parts))
+        hidden = head = None
+        if any(part.term.needs.reference == "logits" for part in parts):
+            hidden, head = reference.hidden(view, cut[view].keys), reference.head
+        requests[view] = Request(cut[view].rows, functions[view], whole(objective, view), hidden, head)
+    outputs = dict(zip(requests, run_views(model, list(requests.values())), strict=True))
+    views = {}
+    for part in objective.terms:
+        term, named = part.term, {}
+        for view in term.needs.views:
+            values = outputs[view][functions[view].index(term.token_function)]
+            named[view] = _view(term.needs, cut[view], requests[view], values, totals[part.name, view])
+            if term.needs.reference == "nll":
+                nll = reference.nll(view, cut[view].keys).to(values.device, non_blocking=True)
+                named[view] = View(**{**vars(named[view]), "reference_nll": nll})
+        views[part.name] = Views(named)
+    return objective.loss(views)
+
+
+def _view(needs: Needs, cut: Cut, request: Request, values: Tensor, total: tuple[float, float]) -> View:
+    """Select the tokens a term looks at from those the request computed."""
+    chosen: list[int] = []
+    row_of: list[int] = []
+    lengths: list[int] = []
+    offset = 0
+    for i, row in enumerate(cut.rows):
+        mine, first = positions(needs, row), request.first(row)
+        chosen.extend(offset + p - first for p in mine)
+        row_of.extend([i] * len(mine))
+        lengths.append(len(mine))
+        offset += len(row.ids) - first
+    if len(chosen) != offset:
+        values = values[torch.tensor(chosen, device=values.device)]
+    index = torch.tensor(row_of, dtype=torch.long).to(values.device, non_blocking=True)
+    sizes = torch.tensor(lengths, dtype=torch.long).to(values.device, non_blocking=True)
+    return View(values, index, sizes, *total)
