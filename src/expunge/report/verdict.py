@@ -1,0 +1,319 @@
+"""The verdict: three questions about a run, answered from intervals, or with what is missing to answer them.
+
+Has it forgotten? Is the rest kept? Can it be told from a model that never saw the forget set? Pure functions of loaded
+results; every threshold is a constant below and is explained on the page.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from expunge.report.load import Measurement, RunResult
+from expunge.report.words import METRICS, interval, number, stated, wording
+
+NEAR_RETAIN = 0.10
+"""Forgotten: the interval's upper end is at most this far above the retain model's value."""
+KEPT_SHARE = 0.90
+"""Kept: the lower end of model utility's interval is at least this share of the target's model utility."""
+DISTINGUISHABLE_BELOW = 0.05
+"""Told apart from the retain model: forget quality's p-value is below this."""
+Z95 = 1.959964
+"""Two-sided 95 % quantile of the normal distribution, for Wilson's interval."""
+FEW_ROWS = math.ceil(Z95**2 * (1 - NEAR_RETAIN) / NEAR_RETAIN)
+"""With fewer rows (35), not one fact in any answer still leaves room for more than NEAR_RETAIN."""
+LEADING = (("fact_accuracy",), ("rougeL_recall", "probability"))
+"""What shows that the answers are gone: the exact fact where rows have one, else the words and their probability."""
+
+Status = Literal["yes", "no", "open"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question; `open` says that the evidence does not settle it or is not there."""
+
+    question: str
+    status: Status
+    answer: str
+    evidence: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A run's findings and the sentence that heads them."""
+
+    headline: str
+    status: Status
+    findings: tuple[Finding, ...]
+
+
+def judge(run: RunResult, target: RunResult | None, retain: RunResult | None) -> Verdict:
+    """What can be said of an unlearned model, and what cannot."""
+    forgotten, kept, same = forgetting(run, target, retain), utility(run, target), likeness(run, retain)
+    statuses = (forgotten.status, kept.status)
+    overall: Status = "no" if "no" in statuses else "open" if "open" in statuses else "yes"
+    return Verdict(f"{forgotten.answer} {kept.answer}", overall, (forgotten, kept, same))
+
+
+def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | None) -> Finding:
+    """Are the forget set's answers gone, by the leading metrics?"""
+    question = "Has it forgotten?"
+    measured = [{m: value for m in metrics if (value := run.metric(f"forget/{m}"))} for metrics in LEADING]
+    leading = next((values for values in measured if values), None)
+    if leading is None:
+        return Finding(
+            question,
+            "open",
+            "Whether the forget set is forgotten cannot be said: neither fact accuracy, ROUGE-L recall nor probability "
+            "was measured on it.",
+        )
+    evidence = tuple(_evidence(f"forget/{metric}", run, target, retain) for metric in leading)
+    limits = _sample_limits(leading)
+    names = _listed([METRICS[metric].label for metric in leading]).lower().replace("rouge-l", "ROUGE-L")
+    levels = [_level(metric, value, target, retain) for metric, value in leading.items()]
+    if target is None:
+        limits += ("No target model was measured: whether it ever knew the forget set is not shown.",)
+    elif "not known before" in levels:
+        return Finding(
+            question,
+            "open",
+            "Nothing can be said about forgetting: by the same measure the target model did not know the forget set.",
+            evidence,
+            limits,
+        )
+    if retain is None:
+        return _without_retain(question, levels, names, evidence, limits)
+    limits += (
+        "Measured with one greedy answer to each question as it is written. Other wordings, sampling, quantisation and "
+        "further fine-tuning are not covered by these numbers.",
+    )
+    if "no retain value" in levels:
+        answer = f"Whether the forget set is forgotten cannot be said: the retain model's {names} was not measured."
+        return Finding(question, "open", answer, evidence, limits)
+    if all(level == "near" for level in levels):
+        left = _still_above(run, retain, tuple(leading))
+        answer = "The forget set's answers are no longer produced."
+        if left:
+            answer = "The forget set's answers are no longer produced, but other measurements still show traces."
+        return Finding(question, "yes", answer, evidence + left, limits)
+    if "above" in levels:
+        return Finding(question, "no", "The forget set's answers are still produced.", evidence, limits)
+    return Finding(
+        question,
+        "open",
+        f"Whether the forget set is forgotten is not settled: the interval of {names} reaches more than "
+        f"{NEAR_RETAIN:.0%} above the retain model's value.".replace("%", " %"),
+        evidence,
+        limits,
+    )
+
+
+def utility(run: RunResult, target: RunResult | None) -> Finding:
+    """Is at least KEPT_SHARE of the target's model utility left?"""
+    question = "Is the rest kept?"
+    name, own = utility_of(run)
+    if own is None:
+        reason = run.results.reasons.get("model_utility", "it is not in the results")
+        return Finding(question, "open", f"Whether the rest is kept cannot be said: {_plain_reason(reason)}.")
+    own_text = f"{wording(name).label}: {stated(own)}"
+    if target is None:
+        return Finding(
+            question,
+            "open",
+            "Whether the rest is kept cannot be said: no target model was measured to compare with.",
+            (f"{own_text}. Higher is better.",),
+        )
+    before = target.summary(name)
+    if before is None or target.results.summary_parts.get(name) != run.results.summary_parts.get(name):
+        return Finding(
+            question,
+            "open",
+            "Whether the rest is kept cannot be said: the target's model utility was not measured over the same parts.",
+            (f"{own_text}. Higher is better.",),
+        )
+    share = f"{100 * own.value / before.value:.3g} % of the target's" if before.value else "the target's is 0"
+    evidence = (f"{own_text}; target {stated(before)}. That is {share}. Higher is better.",)
+    limits = ()
+    if name.endswith("_partial"):
+        reason = _plain_reason(run.results.reasons.get("model_utility", "parts are missing"))
+        limits += (
+            f"Over {len(run.results.summary_parts[name])} measured parts only "
+            f"({', '.join(run.results.summary_parts[name])}); {reason}.",
+        )
+    if own.ci95 is None:
+        return Finding(
+            question,
+            "open",
+            "Whether the rest is kept is not settled: model utility has no interval.",
+            evidence,
+            limits,
+        )
+    limit = KEPT_SHARE * before.value
+    if own.ci95[0] >= limit:
+        return Finding(question, "yes", "The rest is kept.", evidence, limits)
+    if own.ci95[1] < limit:
+        return Finding(question, "no", "The rest is damaged.", evidence, limits)
+    side = "above" if own.value >= limit else "below"
+    answer = (
+        f"Whether the rest is kept is not settled: model utility is {side} {100 * KEPT_SHARE:.0f} % of the target's "
+        f"({number(limit)}), but its interval {interval(own.ci95)} reaches across."
+    )
+    return Finding(question, "open", answer, evidence, limits)
+
+
+def likeness(run: RunResult, retain: RunResult | None) -> Finding:
+    """Can the model be told from one that never saw the forget set?"""
+    question = "Is it like a model that never saw the forget set?"
+    quality = run.summary("forget_quality")
+    below = _below(run, retain)
+    if quality is None:
+        reason = _plain_reason(run.results.reasons.get("forget_quality", "forget quality is not in the results"))
+        return Finding(question, "open", f"This cannot be said: {reason}.", below)
+    distance = run.results.summary.get("forget_quality_ks_distance")
+    evidence = (
+        f"Forget quality: p = {number(quality.value)}, n = {quality.n} rows"
+        + ("" if distance is None else f", KS distance {number(distance)} (0 alike, 1 apart)")
+        + ". Higher p and smaller distance are better.",
+    )
+    if quality.value < DISTINGUISHABLE_BELOW:
+        return Finding(question, "no", "It can be told from the retain model by its truth ratios.", evidence + below)
+    return Finding(
+        question,
+        "yes",
+        "By its truth ratios it cannot be told from the retain model.",
+        evidence + below,
+        (f"No difference found among {quality.n} rows is no proof that there is none: p falls as n grows.",),
+    )
+
+
+def utility_of(run: RunResult) -> tuple[str, Measurement | None]:
+    """Model utility, or its value over the parts there are."""
+    for name in ("model_utility", "model_utility_partial"):
+        if (value := run.summary(name)) is not None:
+            return name, value
+    return "model_utility", None
+
+
+def bounds(metric: str, measured: Measurement) -> tuple[float, float] | None:
+    """The interval to judge by: the measured one, widened to Wilson's for shares of yes-or-no rows.
+
+    A bootstrap over rows that all gave the same answer has no width; Wilson's interval (1927) still has.
+    """
+    ends = measured.ci95
+    if wording(metric).share and measured.n:
+        low, high = wilson(measured.value, measured.n)
+        ends = (low, high) if ends is None else (min(low, ends[0]), max(high, ends[1]))
+    return ends
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share of `n` rows."""
+    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _level(metric: str, measured: Measurement, target: RunResult | None, retain: RunResult | None) -> str:
+    """Where a forget metric stands between retain model and target."""
+    ends = bounds(metric, measured)
+    before = target.metric(f"forget/{metric}") if target else None
+    known = bounds(metric, before) if before else None
+    if retain is None:
+        return "no retain value" if ends is None or known is None else "fell" if ends[1] < known[0] else "not fallen"
+    never = retain.metric(f"forget/{metric}")
+    if never is None:
+        return "no retain value"
+    limit = never.value + NEAR_RETAIN
+    if known is not None and known[0] <= limit:
+        return "not known before"
+    if ends is None or ends[0] <= limit < ends[1]:
+        return "between"
+    return "near" if ends[1] <= limit else "above"
+
+
+def _without_retain(
+    question: str, levels: Sequence[str], names: str, evidence: tuple[str, ...], limits: tuple[str, ...]
+) -> Finding:
+    limits += (
+        "No retain model was measured. How often a model that never saw the forget set gives these answers by chance "
+        "or general knowledge is unknown, so neither “forgotten” nor “not forgotten” can be said.",
+    )
+    if all(level == "fell" for level in levels):
+        answer = f"The forget set's answers became rarer ({names} fell); whether they are gone cannot be said."
+    elif "not fallen" in levels:
+        answer = f"The forget set's answers did not measurably become rarer ({names})."
+        return Finding(question, "no", answer, evidence, limits)
+    else:
+        answer = "Whether the forget set is forgotten cannot be said: there is neither target nor retain model."
+    return Finding(question, "open", answer, evidence, limits)
+
+
+def _evidence(key: str, run: RunResult, target: RunResult | None, retain: RunResult | None) -> str:
+    metric = key.split("/")[1]
+    words = wording(metric)
+    parts = [f"{words.label} on the forget set: {stated(run.metric(key), words.share)}"]
+    for name, model in (("retain model", retain), ("target", target)):
+        value = model.metric(key) if model else None
+        parts.append(f"{name} {stated(value, words.share)}" if value else f"{name} not measured")
+    return "; ".join(parts) + ". Lower is better."
+
+
+def _still_above(run: RunResult, retain: RunResult, leading: tuple[str, ...]) -> tuple[str, ...]:
+    """Other forget metrics, lower better, whose whole interval lies above what the retain model allows."""
+    found = []
+    for key, measured in run.results.metrics.items():
+        name, metric = key.split("/", 1)
+        never = retain.metric(key)
+        if name != "forget" or metric in leading or measured.better != "lower" or measured.value is None or not never:
+            continue
+        ends = bounds(metric, measured)
+        if ends is not None and ends[0] > never.value + NEAR_RETAIN:
+            words = wording(metric)
+            found.append(
+                f"{words.label} is still {stated(measured, words.share)}, retain model {stated(never, words.share)}: "
+                "something of the answers may be hidden rather than gone."
+            )
+    return tuple(found)
+
+
+def _below(run: RunResult, retain: RunResult | None) -> tuple[str, ...]:
+    """Leading metrics clearly below the retain model's: an erasure that can be recognised as one."""
+    found = []
+    for metric in (m for metrics in LEADING for m in metrics):
+        own, never = run.metric(f"forget/{metric}"), retain.metric(f"forget/{metric}") if retain else None
+        ends, normal = (bounds(metric, m) if m else None for m in (own, never))
+        if ends is not None and normal is not None and ends[1] < normal[0]:
+            words = wording(metric)
+            found.append(
+                f"{words.label} {stated(own, words.share)} is below the retain model's {stated(never, words.share)}: "
+                "the gap itself can show that something was erased here."
+            )
+    return tuple(found)
+
+
+def _sample_limits(leading: dict[str, Measurement]) -> tuple[str, ...]:
+    limits = []
+    for metric, measured in leading.items():
+        if measured.n < FEW_ROWS:
+            limits.append(
+                f"Only {measured.n} rows: one row is {100 / measured.n:.2g} percentage points, and below {FEW_ROWS} "
+                "rows even a perfect count does not rule out what the threshold forbids."
+            )
+        ends = bounds(metric, measured)
+        if ends is None:
+            limits.append(f"{wording(metric).label} has no interval, so it settles nothing.")
+        elif measured.ci95 is not None and measured.ci95[0] == measured.ci95[1] and wording(metric).share:
+            limits.append(
+                f"All {measured.n} rows gave the same result, so the bootstrap interval has no width; judged by "
+                f"Wilson's interval {interval(ends, share=True)} % instead."
+            )
+    return tuple(dict.fromkeys(limits))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(words)
+
+
+def _plain_reason(reason: str) -> str:
+    return reason.rstrip(". ")

@@ -1,0 +1,88 @@
+"""Plain words for metrics, sets, directions and numbers, shared by the page, the verdict and the terminal table."""
+
+import re
+from dataclasses import dataclass
+
+from expunge.report.load import Better, Measurement
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a metric is named and explained; `share` is shown in per cent."""
+
+    label: str
+    meaning: str
+    share: bool = False
+
+
+METRICS = {
+    "fact_accuracy": Wording("Fact accuracy", "share of answers that contain the exact fact", share=True),
+    "probability": Wording("Probability", "length-normalised probability of the right answer"),
+    "rougeL_recall": Wording("ROUGE-L recall", "share of the right answer's words found, in order, in the answer"),
+    "truth_ratio": Wording("Truth ratio", "how the right answer's probability compares with wrong answers'"),
+    "token_entropy": Wording("Token entropy", "variety of the words in the answer; near 0 it repeats itself"),
+    "cosine_similarity": Wording("Cosine similarity", "closeness in meaning to the right answer (embedding model)"),
+    "entailment": Wording("Entailment", "share of answers that agree with the truth (inference model)", share=True),
+    "extraction_strength": Wording("Extraction strength", "share of the answer that its own beginning brings back"),
+    "exact_memorization": Wording("Exact memorisation", "share of the answer's tokens predicted exactly", share=True),
+    "probability_gap": Wording("Probability gap", "right against wrong answers' probability"),
+    "model_utility": Wording("Model utility", "harmonic mean of the scores on what must be kept"),
+    "model_utility_partial": Wording("Model utility (partial)", "model utility over the scores that were measured"),
+    "forget_efficacy": Wording("Forget efficacy", "1 minus the mean of the scores on the forget set"),
+    "forget_efficacy_partial": Wording("Forget efficacy (partial)", "forget efficacy over the scores there are"),
+    "forget_quality": Wording(
+        "Forget quality", "p-value that the forget set's truth ratios are those of the retain model"
+    ),
+    "privleak": Wording("Privacy leak", "membership-inference AUC against the retain model's, in per cent"),
+}
+SETS = {
+    "forget": "Forget set",
+    "retain": "Retain set",
+    "real_authors": "Real authors",
+    "world_facts": "World facts",
+    "neighbor": "Neighbours of the forget set",
+    "holdout": "Holdout set",
+}
+ARROWS: dict[Better, tuple[str, str]] = {
+    "higher": ("↑", "higher is better"),
+    "lower": ("↓", "lower is better"),
+    "closer_to_reference": ("≈", "closer to the retain model is better"),
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def wording(metric: str) -> Wording:
+    """The words for a metric; one without an entry is shown under its own name."""
+    return METRICS.get(metric, Wording(metric.replace("_", " "), ""))
+
+
+def set_label(name: str) -> str:
+    """The words for a set; one without an entry is shown under its own name."""
+    return SETS.get(name, name)
+
+
+def number(value: float, share: bool = False) -> str:
+    """Two decimals, per cent for shares; values that would print as 0.00 keep one significant figure."""
+    if share:
+        return f"{100 * value:.3g} %"
+    if value != 0 and abs(value) < 0.005:
+        return f"{value:.0e}"
+    return f"{value:.2f}"
+
+
+def interval(ci95: tuple[float, float] | None, share: bool = False) -> str:
+    """`[lo, hi]`, in per cent without the sign for shares; "no interval" where there is none."""
+    if ci95 is None:
+        return "no interval"
+    lo, hi = (f"{100 * x:.3g}" if share else number(x) for x in ci95)
+    return f"[{lo}, {hi}]"
+
+
+def stated(measured: Measurement, share: bool = False) -> str:
+    """A number with what it needs to be read: `3 % [0, 8], n = 40`."""
+    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, n = {measured.n}"
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which could drive a terminal or break an SVG label."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
