@@ -1,0 +1,62 @@
+"""`expunge loss`, `expunge methods`, `expunge validate`: look without training."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from expunge.cli.train import SPEC_HELP
+
+
+def loss(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[objective.KEY=VALUE ...]", help="Options of the objective.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model to evaluate.")] = ...,  # type: ignore[assignment]
+    reference: Annotated[str | None, typer.Option(help="The frozen model, where the objective needs one.")] = None,
+    forget: Annotated[str, typer.Option(help=f"Rows to forget. {SPEC_HELP}")] = ...,  # type: ignore[assignment]
+    retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
+    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    objective: Annotated[str, typer.Option(help='E.g. "DPO+AP".')] = "NPO+GD",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The value of each term of an objective on all given rows, as one batch."""
+    from expunge.errors import InputError
+    from expunge.objectives import build_objective
+    from expunge.training.recipe import parse_overrides
+
+    overrides = parse_overrides(list(words or []))
+    if any(not key.startswith("objective.") for key in overrides):
+        raise InputError("loss takes options of the section objective alone, e.g. objective.beta=0.1.")
+    built = build_objective(objective, {key.removeprefix("objective."): v for key, v in overrides.items()})
+    from expunge.data import load_rows
+    from expunge.data.refusals import load_refusals
+    from expunge.training.values import objective_value
+
+    rows = load_rows(forget), load_rows(retain) if retain else []
+    result = objective_value(model, reference, built, *rows, load_refusals(idk))
+    if json:
+        typer.echo(json_module.dumps(result))
+        return
+    for term in result["terms"]:
+        typer.echo(f"{term['name']:10} {term['set']:7} weight {term['weight']:<8g} value {term['value']:.6g}")
+    typer.echo(f"{'total':10} {'':7} {'':15} value {result['total']:.6g}")
+
+
+def methods() -> None:
+    """List the objectives: terms, hyper-parameters, what they need, and their papers."""
+    from rich.console import Console
+
+    from expunge.objectives.table import methods_table
+
+    Console().print(methods_table())
+
+
+def validate(recipe: Annotated[Path, typer.Argument(help="The recipe to check.")]) -> None:
+    """Check a recipe: every key, every value, the objective and its options. Nothing is loaded or run."""
+    from expunge.training.recipe import read_recipe
+
+    built = read_recipe(recipe, {}).build_objective()
+    terms = " + ".join(f"{part.weight:g} {part.name}" for part in built.terms)
+    typer.echo(f"{recipe}: valid. Objective {built.name} = {terms}.")

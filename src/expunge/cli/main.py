@@ -1,0 +1,58 @@
+"""The `expunge` command: errors without tracebacks, exit codes 0 done, 2 bad input, 3 stopped by the guard."""
+
+import sys
+import warnings
+from typing import Any
+
+import typer
+
+from expunge.cli.inspect import loss, methods, validate
+from expunge.cli.train import finetune, unlearn
+from expunge.errors import InputError, NonFiniteLoss
+
+app = typer.Typer(
+    name="expunge",
+    help="Make a language model forget, keep the rest, and show the evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (unlearn, finetune, loss, methods, validate):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    warnings.showwarning = _show_warning
+    _quieten()
+    try:
+        app()
+    except InputError as error:
+        _stop(str(error), 2)
+    except NonFiniteLoss as error:
+        _stop(str(error), 3)
+    except OSError as error:
+        _stop(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
+    except KeyboardInterrupt:
+        _stop("interrupted.", 130)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"expunge: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _quieten() -> None:
+    """Keep the libraries' own chatter out of ours; EXPUNGE_DEBUG=1 lets it through."""
+    import os
+
+    if not os.environ.get("EXPUNGE_DEBUG"):
+        warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|accelerate|torchao)(\..*)?")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"expunge: note: {message}", file=sys.stderr)

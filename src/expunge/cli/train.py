@@ -1,0 +1,94 @@
+"""`expunge unlearn` and `expunge finetune`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from expunge.errors import InputError
+
+SPEC_HELP = "A file, a folder, a Hub id, or folder-or-id:configuration[:split]."
+
+
+def unlearn(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE.yaml] [SECTION.KEY=VALUE ...]",
+            help="A recipe, and options over it: objective.beta=0.1 train.learning_rate=1e-5 lora.r=8.",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Target model: a folder, an adapter folder or a Hub name.")] = None,
+    forget: Annotated[str | None, typer.Option(help=f"Rows to forget. {SPEC_HELP}")] = None,
+    retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
+    objective: Annotated[str | None, typer.Option(help='Forget term + regularisation term, e.g. "NPO+GD".')] = None,
+    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    out: Annotated[Path, typer.Option(help="The run directory to make.")] = Path("run"),
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model to run.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Make a model forget: train it with an objective, and save it with everything the run depended on."""
+    from expunge.training.recipe import parse_overrides, read_recipe
+
+    words = list(words or [])
+    path = words.pop(0) if words and "=" not in words[0] else None
+    named: dict[str, Any] = {"model": model, "forget": forget, "retain": retain, "idk": idk and str(idk)}
+    given = {key: value for key, value in named.items() if value is not None}
+    given |= {"objective": objective} if objective else {}
+    given |= {"trust_remote_code": True} if trust_remote_code else {}
+    overrides = given | parse_overrides(words)
+    from expunge.training.run import resumable_recipe
+    from expunge.training.run import unlearn as run
+
+    recipe = resumable_recipe(out) if resume and not path and not overrides else read_recipe(path, overrides)
+    done = run(recipe, out, resume=resume, quiet=quiet)
+    typer.echo(f"Unlearned with {recipe.build_objective().name}: {done}/{'adapter' if recipe.lora else 'model'}")
+
+
+def finetune(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[train.KEY=VALUE ...]", help="Training options.")
+    ] = None,
+    data: Annotated[list[str] | None, typer.Option(help=f"Rows to learn; may be repeated. {SPEC_HELP}")] = None,
+    out: Annotated[Path, typer.Option(help="The model folder to make.")] = Path("model"),
+    model: Annotated[str | None, typer.Option(help="Start from this model.")] = None,
+    init: Annotated[str | None, typer.Option(help='"tiny": start from a new Llama of about a million weights.')] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="With --init: take this model's tokenizer. A retain model must have its target's."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Make a target or a retain model: fine-tune on completions, from a checkpoint or from nothing."""
+    from expunge.training.recipe import check_train_options, parse_overrides
+
+    if (model is None) == (init is None):
+        raise InputError("Give either --model M, to start from a checkpoint, or --init tiny, to start from nothing.")
+    if init not in (None, "tiny"):
+        raise InputError(f"--init {init}: only 'tiny' is known.")
+    if model is not None and tokenizer is not None:
+        raise InputError("--tokenizer goes with --init; a checkpoint has its own.")
+    if not data:
+        raise InputError("Give the rows to learn: --data SPEC, as often as needed.")
+    overrides = parse_overrides(list(words or []))
+    options = {key.removeprefix("train."): value for key, value in overrides.items()}
+    if any("." in key for key in options):
+        raise InputError("finetune takes options of the section train alone, e.g. train.num_train_epochs=3.")
+    check_train_options(options)
+    from expunge.data import load_rows
+    from expunge.training.finetune import finetune as run
+
+    rows = [row for spec in data for row in load_rows(spec)]
+    if model is not None:
+        from expunge.models import load_model
+
+        loaded, words_of = load_model(model)
+    else:
+        from expunge.worlds.tiny import TINY_TRAINING, new_tiny
+
+        loaded, words_of = new_tiny(rows, tokenizer, seed=int(options.get("seed", 42)))
+        options = {**TINY_TRAINING, **options}
+    typer.echo(f"Saved {run(loaded, words_of, rows, out, options, quiet=quiet)}")

@@ -1,0 +1,153 @@
+"""A recipe: all that a run depends on, in one YAML file."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from expunge.errors import InputError, unknown
+from expunge.objectives import Objective, build_objective
+
+
+class Lora(BaseModel):
+    """Train an adapter of this shape instead of all weights (the published setting for 7-8B models)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    r: int = Field(8, gt=0)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = "all-linear"
+
+    def peft_config(self) -> Any:
+        """As PEFT's LoraConfig."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=self.target_modules,
+            task_type="CAUSAL_LM",
+        )
+
+
+class Recipe(BaseModel):
+    """What to unlearn from what, and how.
+
+    `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
+    every field of `UnlearningConfig`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    forget: str
+    retain: str | None = None
+    idk: str | None = None
+    objective: str | dict[str, Any] = "NPO+GD"
+    train: dict[str, Any] = Field(default_factory=dict)
+    lora: Lora | None = None
+    trust_remote_code: bool = False
+
+    def build_objective(self) -> Objective:
+        """The objective with its options applied."""
+        options = {"name": self.objective} if isinstance(self.objective, str) else dict(self.objective)
+        if not isinstance(options.get("name"), str):
+            raise InputError("objective: needs a name, e.g. {name: NPO+GD, beta: 0.1}.")
+        return build_objective(options.pop("name"), options)
+
+    def resolved(self) -> "Recipe":
+        """The same recipe with every weight and hyper-parameter spelt out."""
+        built = self.build_objective()
+        spelt: dict[str, Any] = {"name": built.name}
+        for part in built.terms:
+            spelt[f"{part.name}.weight"] = part.weight
+            spelt.update({f"{part.name}.{name}": value for name, value in vars(part.term).items()})
+        return self.model_copy(update={"objective": spelt})
+
+    def write(self, path: Path) -> None:
+        """Write as YAML."""
+        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
+    """Read a recipe and lay options over it.
+
+    Args:
+        path: The YAML file, or None for options alone.
+        overrides: Values by dotted key: `model`, `objective.beta`, `train.learning_rate`, `lora.r`.
+
+    Raises:
+        InputError: The file cannot be read, or a key or value is wrong; the message names it.
+    """
+    values = _read(path) if path is not None else {}
+    for key, value in overrides.items():
+        section, _, name = key.partition(".")
+        if not name:
+            values[section] = value
+            continue
+        held = values.get(section)
+        if section == "objective" and isinstance(held, str):
+            held = {"name": held}
+        values[section] = {**(held or {}), name: value}
+    where = str(path or "recipe")
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(where, error) from error
+    recipe.build_objective()
+    check_train_options(recipe.train)
+    return recipe
+
+
+def check_train_options(options: dict[str, Any]) -> None:
+    """Refuse misspelt or unusable `train` options before anything is loaded."""
+    from expunge.training.config import convert_options
+
+    convert_options(options)
+
+
+def parse_overrides(words: list[str]) -> dict[str, Any]:
+    """Turn `objective.beta=0.1 train.learning_rate=1e-5` into values by dotted key.
+
+    Raises:
+        InputError: A word without "=", or a key of an unknown section.
+    """
+    values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        section = key.partition(".")[0]
+        if not equals or "." not in key:
+            raise InputError(f"{word!r}: expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-5.")
+        if section not in ("objective", "train", "lora"):
+            raise unknown("section of options", section, ("objective", "train", "lora"))
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"{word!r}: the value cannot be read ({error}).") from error
+    return values
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the recipe cannot be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: the recipe is not YAML ({error}).") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}.")
+    return values
+
+
+def _explain(where: str, error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        fields = Lora.model_fields if path.startswith("lora.") else Recipe.model_fields
+        return InputError(f"{where}: {unknown('key', path.rpartition('.')[2], fields)}")
+    if first["type"] == "missing":
+        return InputError(f"{where}: {path!r} is missing. Give it in the recipe or as --{path}.")
+    return InputError(f"{where}: {path}: {first['msg'].lower()}.")

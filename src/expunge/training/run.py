@@ -1,0 +1,144 @@
+"""A run from recipe to run directory: everything is written beside the final place and moved there when whole."""
+
+import json
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from expunge.data.load import load_rows
+from expunge.data.refusals import load_refusals
+from expunge.errors import InputError, NonFiniteLoss
+from expunge.files import write_json
+from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model
+from expunge.training.checkpoints import last_whole_checkpoint
+from expunge.training.config import UnlearningConfig, convert_options
+from expunge.training.recipe import Recipe, read_recipe
+from expunge.training.trainer import UnlearningTrainer
+
+
+def unfinished(out: Path) -> Path:
+    """Where a run lives until it is finished."""
+    return out.with_name(out.name + ".unfinished")
+
+
+def unlearn(recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool = False) -> Path:
+    """Unlearn as a recipe says; `out` appears when all of it is there.
+
+    Args:
+        recipe: Model, sets, objective, settings.
+        out: The run directory to make.
+        resume: Continue the unfinished run of the same recipe, from its last whole checkpoint.
+        quiet: No progress bars.
+
+    Raises:
+        InputError: Unusable input; nothing is left behind.
+        NonFiniteLoss: The guard stopped the run; its last good checkpoint is kept in `<out>.unfinished`.
+    """
+    out, recipe = Path(out), recipe.resolved()
+    work = unfinished(out)
+    _check_places(out, work, recipe, resume)
+    fresh = not work.exists()
+    try:
+        trainer = _trainer(recipe, work, quiet)
+        recipe.write(work / "recipe.yaml")
+        started = time.time()
+        environment = _environment(recipe, trainer)
+        try:
+            trainer.train(resume_from_checkpoint=resume)
+        except NonFiniteLoss as error:
+            good = last_whole_checkpoint(work)
+            kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
+            raise NonFiniteLoss(f"{error} {kept} Lower train.learning_rate or the forget weight.") from error
+    except InputError:
+        if fresh:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    trainer.save_model(str(work / ("adapter" if recipe.lora else "model")))
+    environment["seconds"] = round(time.time() - started, 3)
+    environment["steps"] = trainer.state.global_step
+    write_json(work / "environment.json", environment)
+    # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
+    shutil.rmtree(work / "reference", ignore_errors=True)
+    for checkpoint in work.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    work.replace(out)
+    return out
+
+
+def resumable_recipe(out: str | Path) -> Recipe:
+    """The recipe of an unfinished run.
+
+    Raises:
+        InputError: There is no unfinished run there.
+    """
+    file = unfinished(Path(out)) / "recipe.yaml"
+    if not file.is_file():
+        raise InputError(f"{out}: there is no unfinished run to resume (no {file}).")
+    return read_recipe(file, {})
+
+
+def _check_places(out: Path, work: Path, recipe: Recipe, resume: bool) -> None:
+    if out.exists():
+        raise InputError(f"{out} already exists. Choose another --out, or remove it first.")
+    if not work.exists():
+        return
+    if not resume:
+        raise InputError(f"{work} holds an unfinished run. Continue it with --resume, or remove it first.")
+    file = work / "recipe.yaml"
+    if file.is_file() and read_recipe(file, {}).resolved() != recipe:
+        raise InputError(f"{work} was started with another recipe (see {file}); --resume needs the same one.")
+
+
+def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
+    forget = load_rows(recipe.forget)
+    retain = None if recipe.retain is None else load_rows(recipe.retain)
+    refusals = load_refusals(recipe.idk)
+    objective = recipe.build_objective()
+    args = training_arguments(work, recipe.train, disable_tqdm=quiet)
+    model, tokenizer = load_model(recipe.model, device=args.device, trust_remote_code=recipe.trust_remote_code)
+    peft_config = recipe.lora.peft_config() if recipe.lora else None
+    if peft_config is not None:
+        peft_config.base_model_name_or_path = _lasting_name(recipe.model)
+    return UnlearningTrainer(model, args, forget, retain, tokenizer, peft_config, refusals, objective)
+
+
+def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -> UnlearningConfig:
+    """`UnlearningConfig` from `train.KEY=VALUE` options; the errors of transformers become errors of the user's."""
+    try:
+        return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})
+    except (ValueError, ImportError) as error:
+        raise InputError(f"train options: {error}") from error
+
+
+def _lasting_name(model: str) -> str:
+    """A local path must still be found from another working directory."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def _environment(recipe: Recipe, trainer: UnlearningTrainer) -> dict[str, Any]:
+    """What a reader needs to run it again, and to know that it was this model and these rows."""
+    packages = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
+    rows = trainer.rows
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "platform": platform.platform(),
+        "device": str(trainer.args.device),
+        "processes": trainer.args.world_size,
+        "seed": trainer.args.seed,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "fingerprints": {
+            "target_model": fingerprint(trainer.model),
+            "forget": fingerprint_rows(rows.forget),
+            "retain": fingerprint_rows(rows.retain),
+            "recipe": fingerprint_json(recipe.model_dump()),
+        },
+        "rows": {"forget": len(rows.forget), "retain": len(rows.retain)},
+        "train": {
+            key: value
+            for key, value in json.loads(trainer.args.to_json_string()).items()
+            if key in ("learning_rate", "num_train_epochs", "lr_scheduler_type", "optim", "weight_decay")
+        },
+    }
