@@ -1,0 +1,46 @@
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+import tinymodels
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_home(tmp_path_factory):
+    """Keep the salt of fingerprints, and whatever else is kept per user, out of the user's home."""
+    os.environ["EXPUNGE_HOME"] = str(tmp_path_factory.mktemp("expunge-home"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return tinymodels.tiny_tokenizer(tinymodels.TEXTS)
+
+
+@pytest.fixture
+def model(tokenizer):
+    return tinymodels.tiny_llama(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tokenizer, tmp_path_factory):
+    """A saved tiny model with its tokenizer."""
+    folder = tmp_path_factory.mktemp("target")
+    tinymodels.tiny_llama(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """forget.jsonl, retain.jsonl and idk.txt in one folder."""
+    import json
+
+    folder = tmp_path_factory.mktemp("data")
+    for name, rows in (("forget", tinymodels.FORGET), ("retain", tinymodels.RETAIN)):
+        lines = [json.dumps({"question": r.prompt, "answer": r.completion}) for r in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "idk.txt").write_text("\n".join(tinymodels.REFUSALS) + "\n")
+    return folder

@@ -1,0 +1,134 @@
+"""Each objective's formula, written again for readability alone: full logits, one row at a time, no sharing."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+class Dense:
+    """Log-probabilities of rows from one padded batch with full logits.
+
+    Args:
+        model: The model, and `reference` the frozen one.
+        views: Encoded rows by view.
+        side: Where the batch is padded.
+        pad: The padding token, which may well be the end-of-turn token.
+    """
+
+    def __init__(self, model, reference, views, side, pad):
+        self.views, self.side, self.pad = views, side, pad
+        self._logits = {name: self._run(model, rows) for name, rows in views.items()}
+        self._reference = {name: self._run(reference, rows) for name, rows in views.items()}
+
+    @torch.no_grad()
+    def _run(self, model, rows):
+        width = max(len(row.ids) for row in rows)
+        ids, mask = [], []
+        for row in rows:
+            fill = [self.pad] * (width - len(row.ids))
+            own, none = [1] * len(row.ids), [0] * len(fill)
+            left = self.side == "left"
+            ids.append(fill + list(row.ids) if left else list(row.ids) + fill)
+            mask.append(none + own if left else own + none)
+        mask = torch.tensor(mask)
+        position = (mask.cumsum(-1) - 1).clamp(min=0)
+        logits = model(input_ids=torch.tensor(ids), attention_mask=mask, position_ids=position).logits.float()
+        real = [slice(width - len(r.ids), width) if self.side == "left" else slice(0, len(r.ids)) for r in rows]
+        return [logits[i, cut] for i, cut in enumerate(real)]
+
+    def logits(self, view, reference=False, everything=False):
+        """Logits that predict each token of each completion (or of the whole row), a [T, K] tensor per row."""
+        source = (self._reference if reference else self._logits)[view]
+        firsts = [1 if everything else row.start for row in self.views[view]]
+        return [logits[first - 1 : -1] for logits, first in zip(source, firsts, strict=True)]
+
+    def logp(self, view, reference=False):
+        """Log-probability of each completion token, a [T] tensor per row."""
+        return [
+            logits.log_softmax(-1)[torch.arange(len(logits)), torch.tensor(row.ids[row.start :])]
+            for logits, row in zip(self.logits(view, reference), self.views[view], strict=True)
+        ]
+
+    def nll(self, view, reference=False):
+        return torch.stack([-row.sum() for row in self.logp(view, reference)])
+
+
+def ga(d):
+    return torch.cat(d.logp("forget")).mean()
+
+
+def npo(d, beta):
+    return (-2 / beta * F.logsigmoid(beta * (d.nll("forget") - d.nll("forget", True)))).mean()
+
+
+def simnpo(d, beta, delta):
+    mean_nll = torch.stack([-row.mean() for row in d.logp("forget")])
+    return (-2 / beta * F.logsigmoid(beta * (mean_nll - delta))).mean()
+
+
+def dpo(d, beta):
+    now = d.nll("forget") - d.nll("forget_idk")
+    then = d.nll("forget", True) - d.nll("forget_idk", True)
+    return (-2 / beta * F.logsigmoid(beta * (now - then))).mean()
+
+
+def idk(d):
+    return -torch.cat(d.logp("forget_idk")).mean()
+
+
+def me(d, direction, tokens):
+    values = []
+    for row in d.logits("forget", everything=tokens == "all"):
+        for position in row:
+            p, k = position.softmax(-1), len(position)
+            uniform = torch.full_like(p, 1 / k)
+            if direction == "uniform_first":
+                values.append((uniform * (uniform.log() - p.log())).sum())
+            else:
+                values.append((p * (p.log() - uniform.log())).sum())
+    return torch.stack(values).mean()
+
+
+def mismatch(d, answers):
+    return -torch.cat(d.logp("forget_mismatch")).mean()
+
+
+def gd(d):
+    return -torch.cat(d.logp("retain")).mean()
+
+
+def kl(d):
+    values = []
+    for row, reference in zip(d.logits("retain"), d.logits("retain", True), strict=True):
+        p, q = reference.softmax(-1), row.softmax(-1)
+        values.append((p * (p.log() - q.log())).sum(-1))
+    return torch.cat(values).mean()
+
+
+def ap(d, beta):
+    return (-1 / beta * F.logsigmoid(beta * (d.nll("retain_idk") - d.nll("retain")))).mean()
+
+
+LOG3 = math.log(3)
+
+# name -> (reference, hyper-parameters to try)
+DENSE = {
+    "GA": (ga, [{}]),
+    "NPO": (npo, [{"beta": 0.1}, {"beta": 0.5}]),
+    "SimNPO": (simnpo, [{"beta": 4.5, "delta": 0.0}, {"beta": 2.0, "delta": 0.3}]),
+    "DPO": (dpo, [{"beta": 0.1}]),
+    "IDK": (idk, [{}]),
+    "ME": (
+        me,
+        [
+            {"direction": "uniform_first", "tokens": "all"},
+            {"direction": "model_first", "tokens": "all"},
+            {"direction": "uniform_first", "tokens": "completion"},
+        ],
+    ),
+    "MISMATCH": (mismatch, [{"answers": 1}]),
+    "GD": (gd, [{}]),
+    "KL": (kl, [{}]),
+    "AP": (ap, [{"beta": 0.1}, {"beta": 1.0}]),
+}

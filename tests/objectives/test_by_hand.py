@@ -1,0 +1,71 @@
+"""Every term on a vocabulary of three tokens, against numbers computed by hand."""
+
+import math
+
+import pytest
+import torch
+
+from expunge.objectives import TERMS, Views, single_batch
+
+# Probabilities of the three tokens at each predicted position, and the token that follows.
+FORGET = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.8, 0.1, 0.1]], [0, 1, 1]  # two rows: tokens 0-1 and token 2
+IDK = [[0.25, 0.25, 0.5], [0.5, 0.25, 0.25]], [2, 1]  # two rows of one token
+RETAIN = [[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], [0, 2]  # one row of two tokens
+RETAIN_IDK = [[0.1, 0.8, 0.1]], [0]
+RETAIN_REFERENCE = [[0.25, 0.5, 0.25], [0.2, 0.2, 0.6]]
+LENGTHS = {"forget": [2, 1], "forget_idk": [1, 1], "forget_mismatch": [1, 1], "retain": [2], "retain_idk": [1]}
+GIVEN = {"forget": FORGET, "forget_idk": IDK, "forget_mismatch": IDK, "retain": RETAIN, "retain_idk": RETAIN_IDK}
+REFERENCE_NLL = {"forget": [2 * math.log(2), math.log(2)], "forget_idk": [math.log(2), math.log(2)]}
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+LN2, LN10 = math.log(2), math.log(10)
+
+# Rows of the forget set: nll = ln 2 + ln 2, and ln 10. Reference: 2 ln 2, and ln 2.
+BY_HAND = {
+    # -(ln 2 + ln 2 + ln 10) / 3
+    "GA": ({}, -1.2296268),
+    # margins 0 and ln 5; -20 * (ln(1/2) + ln sigmoid(0.1 ln 5)) / 2
+    "NPO": ({"beta": 0.1}, -20 * (math.log(0.5) + math.log(sigmoid(0.1 * math.log(5)))) / 2),
+    # per token: ln 2 and ln 10
+    "SimNPO": ({"beta": 2.0}, -(math.log(sigmoid(2 * LN2)) + math.log(sigmoid(2 * LN10))) / 2),
+    # (2 ln 2 - ln 2) - (2 ln 2 - ln 2) = 0 and (ln 10 - ln 4) - (ln 2 - ln 2) = ln 2.5
+    "DPO": ({"beta": 1.0}, -2 * (math.log(0.5) + math.log(2.5 / 3.5)) / 2),
+    # (ln 2 + ln 4) / 2 = 1.5 ln 2
+    "IDK": ({}, 1.0397208),
+    # -(1/3)(ln 1/2 + 2 ln 1/4) - ln 3 = (5/3) ln 2 - ln 3, twice; -(1/3)(ln 0.8 + 2 ln 0.1) - ln 3
+    "ME": ({}, (2 * (5 / 3 * LN2 - math.log(3)) + (-(math.log(0.8) - 2 * LN10) / 3 - math.log(3))) / 3),
+    "MISMATCH": ({}, 1.0397208),
+    # (ln 2 + ln(5/3)) / 2
+    "GD": ({}, 0.6019864),
+    # 1/4 ln(1/2) + 1/2 ln 2 + 0 = ln 2 / 4 at the first token, 0 at the second
+    "KL": ({}, 0.0866434),
+    # -(1/beta) ln sigmoid(beta (ln 10 - ln(10/3))) = -2 ln sigmoid(0.5 ln 3)
+    "AP": ({"beta": 0.5}, -2 * math.log(sigmoid(0.5 * math.log(3)))),
+}
+
+
+def test_every_term_is_computed_by_hand():
+    assert set(BY_HAND) == set(TERMS)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_value_by_hand(name):
+    options, expected = BY_HAND[name]
+    term = TERMS[name](**options)
+    views = {}
+    for view in term.needs.views:
+        probabilities, targets = GIVEN[view]
+        reference = torch.tensor(RETAIN_REFERENCE).log() if term.needs.reference == "logits" else None
+        value = term.token_function(torch.tensor(probabilities).log(), torch.tensor(targets), reference)
+        nll = torch.tensor(REFERENCE_NLL[view]) if term.needs.reference == "nll" else None
+        views[view] = single_batch(value, LENGTHS[view], nll)
+    assert float(term.loss(Views(views))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_me_the_papers_direction_is_log_k_minus_entropy():
+    value = TERMS["ME"](direction="model_first").token(torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([0]))
+    assert float(value) == pytest.approx(math.log(3) - 1.5 * LN2, rel=1e-5)

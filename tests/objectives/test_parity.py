@@ -1,0 +1,100 @@
+"""Every term against a dense, readable reference on a tiny real model, whatever the padding and the template."""
+
+import pytest
+import torch
+
+import tinymodels as tiny
+from expunge.data.views import ViewRows
+from expunge.models import FrozenHead, attach_views
+from expunge.objectives import TERMS, Objective, Weighted, build_objective
+from expunge.training.reference import Reference
+from expunge.training.values import _keys
+from expunge.training.views import compute, count
+
+from .dense import DENSE, Dense
+
+CASES = [(name, options) for name, (_, tried) in DENSE.items() for options in tried]
+TEMPLATES = {"ends in a newline": tiny.NEWLINE_TEMPLATE, "none, so the plain one": None}
+
+
+def test_every_term_has_a_dense_reference():
+    assert set(DENSE) == set(TERMS)
+
+
+def one_term(name, options):
+    """A term alone, though a regularisation term alone would be no objective."""
+    return Objective(name, (Weighted(name, TERMS[name](**options)),))
+
+
+def value_of(objective, model, reference, rows, keys, folder, micro_batch=100):
+    """The objective's terms over all keys as one batch, cut into micro-batches."""
+    stored = None
+    if objective.uses("nll") or objective.uses("logits"):
+        stored = Reference.prepare(folder, reference, objective, rows, keys, quiet=True)
+    totals = count(objective, [rows.cut(keys)])
+    sums = dict.fromkeys((part.name for part in objective.terms), 0.0)
+    for at in range(0, max(map(len, keys.values())), micro_batch):
+        cut = rows.cut({view: members[at : at + micro_batch] for view, members in keys.items()})
+        _, values = compute(model, objective, cut, totals, stored)
+        sums = {term: value + float(values[term]) for term, value in sums.items()}
+    return sums
+
+
+@pytest.mark.filterwarnings("ignore:The tokenizer has no chat template")
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("pad", ["<|pad|>", "<|end|>"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{o}" for n, o in CASES])
+def test_term_equals_dense_reference(name, options, side, pad, template, tmp_path):
+    tokenizer = tiny.tiny_tokenizer(tiny.TEXTS, template=TEMPLATES[template], pad=pad)
+    tokenizer.padding_side = side
+    model, reference = tiny.tiny_llama(tokenizer, seed=1), tiny.tiny_llama(tokenizer, seed=2)
+    attach_views(model)
+    objective = one_term(name, options)
+    rows = ViewRows(tokenizer, tiny.FORGET, tiny.RETAIN, tiny.REFUSALS, alternates=[r.completion for r in tiny.RETAIN])
+    keys = {view: _keys(view, len(tiny.FORGET), len(tiny.RETAIN), 3) for view in objective.views}
+    ours = value_of(objective, model, reference, rows, keys, tmp_path, micro_batch=2)[name]
+    dense = Dense(
+        model,
+        reference,
+        {view: [rows.encode(view, key) for key in members] for view, members in keys.items()},
+        side,
+        tokenizer.pad_token_id,
+    )
+    formula, _ = DENSE[name]
+    assert ours == pytest.approx(float(formula(dense, **options)), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_chunks_of_logits_change_no_value_and_no_gradient(name, monkeypatch, tokenizer, tmp_path):
+    def run(folder):
+        model, reference = tiny.tiny_llama(tokenizer, seed=1), tiny.tiny_llama(tokenizer, seed=2)
+        attach_views(model)
+        objective = one_term(name, {})
+        rows = ViewRows(tokenizer, tiny.FORGET, tiny.RETAIN, tiny.REFUSALS, [r.completion for r in tiny.RETAIN])
+        keys = {view: _keys(view, len(tiny.FORGET), len(tiny.RETAIN), 3) for view in objective.views}
+        stored = None
+        if objective.uses("nll") or objective.uses("logits"):
+            stored = Reference.prepare(folder, reference, objective, rows, keys, quiet=True)
+        cut = rows.cut(keys)
+        loss, _ = compute(model, objective, cut, count(objective, [cut]), stored)
+        loss.backward()
+        return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    whole = run(tmp_path / "whole")
+    monkeypatch.setattr("expunge.models.forward.LOGIT_BYTES", 4 * len(tokenizer) * 5)  # five tokens at a time
+    chunked = run(tmp_path / "chunked")
+    torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
+    assert whole[1].abs().sum() > 0
+
+
+def test_frozen_head_keeps_the_targets_logits(tokenizer):
+    model = tiny.tiny_llama(tokenizer)
+    hidden = torch.randn(4, 32)
+    head, before = FrozenHead(model), model.lm_head(hidden).detach()
+    torch.nn.init.ones_(model.lm_head.weight)
+    torch.testing.assert_close(head(hidden), before)
+
+
+def test_llmu_is_half_ga_plus_mismatch_plus_kl():
+    assert [(p.name, p.weight) for p in build_objective("llmu").terms] == [("GA", 0.5), ("MISMATCH", 1.0), ("KL", 1.0)]
