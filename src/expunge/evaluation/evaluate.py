@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Row
@@ -23,6 +23,9 @@ from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites import SUITES
 from expunge.evaluation.table import build_table, column_of
 from expunge.models import check_head, fingerprint, load_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 NO_RETAIN_MODEL = (
     "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
@@ -43,15 +46,15 @@ class Setting:
 
 
 def evaluate(
-    model: str | Path | PreTrainedModel,
+    model: "str | Path | PreTrainedModel | PeftModel",
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     suite: str | Suite = "tofu",
     data: str | Path | Mapping[str, Sequence[Row] | str | Path],
     forget_split: str | None = None,
-    retain_model: str | Path | PreTrainedModel | None = None,
+    retain_model: "str | Path | PreTrainedModel | PeftModel | None" = None,
     retain_results: str | Path | Results | None = None,
-    target_model: str | Path | PreTrainedModel | None = None,
+    target_model: "str | Path | PreTrainedModel | PeftModel | None" = None,
     embedding_model: str | None = None,
     nli_model: str | None = None,
     batch_tokens: int | None = None,
@@ -114,7 +117,7 @@ def evaluate(
 
 
 def _evaluate_one(
-    model: str | Path | PreTrainedModel,
+    model: "str | Path | PreTrainedModel | PeftModel",
     tokenizer: PreTrainedTokenizerBase | None,
     setting: Setting,
     title: str,
@@ -122,7 +125,7 @@ def _evaluate_one(
     retain: Results | None = None,
 ) -> Results:
     """Evaluate one model, or take the table of an earlier evaluation of the very same."""
-    path = model.name_or_path if isinstance(model, PreTrainedModel | PeftModel) else str(model)
+    path = str(model) if isinstance(model, str | Path) else model.name_or_path
     model, tokenizer = _loaded(model, tokenizer, setting.device)
     check_head(model)
     weights = fingerprint(model)
@@ -157,13 +160,16 @@ def _measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting
 
 
 def _loaded(
-    model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, device: str | torch.device | None
+    model: "str | Path | PreTrainedModel | PeftModel",
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: str | torch.device | None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if isinstance(model, str | Path):
         return load_model(model, device=device)
     if tokenizer is None:
         raise InputError("A loaded model needs its tokenizer: evaluate(model, tokenizer, ...).")
-    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not isinstance(model, PreTrainedModel):  # PEFT's wrapper; its adapter stays in the model it wraps
+        model = model.get_base_model()
     return (model if device is None else model.to(device)), tokenizer
 
 

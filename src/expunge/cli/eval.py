@@ -1,0 +1,79 @@
+"""`expunge eval` measures a model; `expunge metrics` says what is measured."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate_model(
+    model: Annotated[str, typer.Option(help="Model folder, run folder, adapter folder or Hub name.")],
+    data: Annotated[str, typer.Option(help="Folder or Hub id with the suite's configurations.")],
+    out: Annotated[Path, typer.Option(help="Results file to write, e.g. RUN/results.json.")],
+    suite: Annotated[str, typer.Option(help="tofu or closer_look.")] = "tofu",
+    forget_split: Annotated[
+        str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")
+    ] = None,
+    retain_model: Annotated[
+        str | None, typer.Option(help="Model trained without the forget set, for forget quality.")
+    ] = None,
+    retain_results: Annotated[
+        Path | None, typer.Option(help="Results of that model, in place of the model itself.")
+    ] = None,
+    target_model: Annotated[str | None, typer.Option(help="The model before unlearning, for comparison.")] = None,
+    embedding_model: Annotated[
+        str | None, typer.Option(help="Sentence-embedding model for cosine_similarity, by Hub name or folder.")
+    ] = None,
+    nli_model: Annotated[str | None, typer.Option(help="NLI classifier for entailment, by Hub name or folder.")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a scoring batch; changes time and memory, no number.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print results.json in place of the table.")] = False,
+) -> None:
+    """Measure what a model still knows of the forget set, and what it kept of the rest."""
+    from expunge.evaluation import evaluate
+
+    results = evaluate(
+        model,
+        suite=suite,
+        data=data,
+        forget_split=forget_split,
+        retain_model=retain_model,
+        retain_results=retain_results,
+        target_model=target_model,
+        embedding_model=embedding_model,
+        nli_model=nli_model,
+        batch_tokens=batch_tokens,
+        device=device,
+        out=out,
+        progress=True,
+    )
+    if json:
+        import json as json_format
+
+        typer.echo(json_format.dumps(results.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from expunge.report import load_comparison, terminal_table
+
+    Console().print(terminal_table(load_comparison([out])))
+    typer.echo(f"Results: {out}")
+
+
+def list_metrics() -> None:
+    """List every metric: where it is reported, the good direction, its definition and source."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from expunge.metrics import METRICS
+
+    table = Table(show_lines=True)
+    for column in ("metric", "sets: better", "source"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("definition")
+    for metric in METRICS:
+        directions = (f"{kind}: {metric.better[kind].replace('_', ' ')}" for kind in metric.kinds)
+        table.add_row(metric.name, "\n".join(directions), metric.source.replace(", ", "\n"), metric.definition)
+    Console().print(table)

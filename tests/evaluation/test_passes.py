@@ -1,0 +1,140 @@
+"""How often the model runs: each distinct row once, each distinct prompt once, padding and order without effect."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.dense import nll
+from evaluation.tiny import question_rows, tiny_model
+from expunge import evaluate
+from expunge.data import Row, Turn, encode
+from expunge.evaluation.generator import generate, stop_tokens
+from expunge.evaluation.planner import Prompt, plan
+from expunge.evaluation.scorer import length_sorted_batches, score
+from expunge.evaluation.suites import SUITES
+
+
+class Counter:
+    """Counts what goes through a model's decoder: rows of teacher-forced passes, and prompts answered."""
+
+    def __init__(self, model) -> None:
+        self.scored: list[tuple[int, ...]] = []
+        self.prompts = 0
+        self.handle = model.get_decoder().register_forward_pre_hook(self.see, with_kwargs=True)
+
+    def see(self, module, args, kwargs) -> None:
+        cache = kwargs.get("past_key_values")
+        if cache is None:
+            self.scored.extend(tuple(row) for row in kwargs["input_ids"].tolist())
+        elif cache.get_seq_length() == 0:
+            self.prompts += len(kwargs["input_ids"])
+
+
+def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, sets) -> None:
+    model = tiny_model()
+    doubled = {name: [*rows, *rows] for name, rows in sets.items()}  # every row asked for twice
+    counter = Counter(model)
+    evaluate(model, tokenizer, suite="closer_look", data=doubled)
+    counter.handle.remove()
+    texts = {
+        (row.prompt, text)
+        for name, rows in sets.items()
+        for row in rows
+        for text in (
+            row.completion,
+            *row.columns["perturbed_answer"],
+            *([row.columns["paraphrased_answer"]] if name in ("forget", "retain") else []),
+        )
+    }
+    head_check = 1  # three tokens that compare our head with the model's own, through the same decoder
+    assert len(counter.scored) - 2 * head_check == len(texts)
+    assert counter.prompts == len({row.prompt for rows in sets.values() for row in rows})
+
+
+def test_the_plan_shows_what_was_saved(tokenizer, sets) -> None:
+    work = plan(SUITES["tofu"], sets, tokenizer)
+    # forget, retain: answer + (paraphrase, 3 wrong); real_authors, world_facts: (answer, 3 wrong) twice
+    assert work.asked == 5 * (1 + 4) + 4 * (4 + 4)
+    assert len(work.scored) == 5 * 5 + 4 * 4
+    assert work.asked_tokens > work.scored_tokens == sum(len(row.ids) for row in work.scored)
+    # rougeL and cosine similarity, entailment, fact accuracy: four, and token entropy on retain-like sets
+    assert work.asked_generations == 3 * 4 + 6 * 5
+    assert len(work.prompts) == len({row.prompt for rows in sets.values() for row in rows})
+
+
+def test_scores_do_not_depend_on_batches(model, tokenizer, sets) -> None:
+    rows = sorted(
+        {encode(tokenizer, row, text) for rows in sets.values() for row in rows for text in (row.completion, "a")},
+        key=lambda e: e.ids,
+    )
+    found = [
+        dict(pair for batch in score(model, rows, moments, budget) for pair in batch)
+        for moments, budget in ((False, 1), (True, 50), (False, 10000))
+    ]
+    for i in range(len(rows)):
+        for other in found[1:]:
+            np.testing.assert_allclose(other[i].logprobs, found[0][i].logprobs, rtol=1e-4)
+            np.testing.assert_array_equal(other[i].greedy, found[0][i].greedy)
+    assert found[0][0].mean is None
+    assert (found[1][0].std > 0).all()
+
+
+def test_moments_against_the_definition(model, tokenizer, sets) -> None:
+    row = encode(tokenizer, sets["forget"][0])
+    [[(_, found)]] = score(model, [row], moments=True)
+    with torch.no_grad():
+        logp = model(torch.tensor([row.ids])).logits[0, row.start - 1 : -1].double().log_softmax(-1)
+    mean = (logp.exp() * logp).sum(-1)
+    std = ((logp.exp() * logp**2).sum(-1) - mean**2).sqrt()
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(found.std, std, rtol=1e-3)
+
+
+def test_batches_are_sorted_by_length_and_within_budget() -> None:
+    lengths = [3, 9, 1, 9, 30, 2]
+    batches = list(length_sorted_batches(lengths, 18))
+    assert batches == [[4], [1, 3], [0, 5, 2]]  # a row longer than the budget goes alone
+    assert list(length_sorted_batches([], 18)) == []
+
+
+def test_greedy_limits_and_stops(model, tokenizer) -> None:
+    ids = [
+        tuple(tokenizer.encode(text)) for text in ("<bos> <user> where <bot>", "<bos> <user> who is the author <bot>")
+    ]
+    stop = stop_tokens(model, tokenizer)
+    assert stop == {tokenizer.eos_token_id}
+    prompts = [Prompt(ids[0], 0), Prompt(ids[0], 1), Prompt(ids[0], 7), Prompt(ids[1], 7), Prompt((), 5)]
+    together = dict(pair for batch in generate(model, prompts, frozenset()) for pair in batch)
+    assert [len(together[i]) for i in range(5)] == [0, 1, 7, 7, 0]
+    assert together[1] == together[2][:1]
+    alone = dict(pair for batch in generate(model, prompts, frozenset(), batch_tokens=1) for pair in batch)
+    assert alone == together
+    first = together[2][2]
+    cut = together[2][: together[2].index(first)]
+    stopped = dict(pair for batch in generate(model, [prompts[2]], frozenset({first})) for pair in batch)
+    assert stopped[0] == cut
+
+
+def test_closer_look_counts_the_prompt_in_its_limit() -> None:
+    suite = SUITES["closer_look"]
+    assert suite.new_tokens(50) == 150
+    assert suite.new_tokens(230) == 0
+    assert SUITES["tofu"].new_tokens(230) == 200
+
+
+def test_an_answer_of_a_thousand_tokens(tokenizer) -> None:
+    model = tiny_model()
+    model.config.max_position_embeddings = 2048
+    row = Row((Turn("user", "who is ada"),), " ".join(["red", "blue", "the", "a"] * 250))
+    result = evaluate(model, tokenizer, data={"forget": [row]}, batch_tokens=64)
+    assert result.metrics["forget/probability"].value == pytest.approx(
+        np.exp(-nll(model, tokenizer, row, row.completion)), rel=1e-3
+    )
+
+
+def test_all_rows_are_evaluated(model, tokenizer) -> None:
+    rows = [replace(row, columns={}) for row in question_rows(["ada"]) * 320]
+    result = evaluate(model, tokenizer, data={"forget": rows})
+    assert result.data["sets"]["forget"]["rows"] == result.metrics["forget/probability"].n == len(result.table) == 320
