@@ -104,9 +104,9 @@ def _whiskers(value: float, interval: tuple[float, float] | None) -> list[list[f
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Axis limits with a margin; never so narrow that noise looks like a difference."""
+    """Axis limits with a margin inside [0, 1]; never so narrow that noise looks like a difference."""
     middle, half = (max(values) + min(values)) / 2, max(max(values) - min(values), 0.3) / 2
-    return middle - 1.15 * half, middle + 1.15 * half
+    return max(middle - 1.15 * half, min(0.0, *values) - 0.02), min(middle + 1.15 * half, max(1.0, *values) + 0.02)
 
 
 def _short(name: str) -> str:

@@ -239,8 +239,9 @@ def _check_comparable(first: RunResult, other: RunResult) -> None:
 
 def _distinct(runs: list[RunResult]) -> list[RunResult]:
     """Runs of one objective are told apart by their folder, and by number where that is equal too."""
+    taken = ("target", "retain model")
     for spell in (lambda run, i: f"{run.name} ({run.path.parent.resolve().name})", lambda run, i: f"{run.name} #{i}"):
-        names = [run.name for run in runs]
+        names = [*taken, *(run.name for run in runs)]
         runs = [replace(run, name=spell(run, i)) if names.count(run.name) > 1 else run for i, run in enumerate(runs, 1)]
     return runs
 

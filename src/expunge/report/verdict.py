@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expunge.report.load import Measurement, RunResult
+from expunge.report.paired import utility_share
 from expunge.report.words import METRICS, interval, number, stated, wording
 
 NEAR_RETAIN = 0.10
 """Forgotten: the interval's upper end is at most this far above the retain model's value."""
 KEPT_SHARE = 0.90
-"""Kept: the lower end of model utility's interval is at least this share of the target's model utility."""
+"""Kept: the lower end of the interval of (model utility / the target's model utility) is at least this."""
 DISTINGUISHABLE_BELOW = 0.05
 """Told apart from the retain model: forget quality's p-value is below this."""
 Z95 = 1.959964
@@ -141,23 +142,22 @@ def utility(run: RunResult, target: RunResult | None) -> Finding:
             f"Over {len(run.results.summary_parts[name])} measured parts only "
             f"({', '.join(run.results.summary_parts[name])}); {reason}.",
         )
-    if own.ci95 is None:
-        return Finding(
-            question,
-            "open",
-            "Whether the rest is kept is not settled: model utility has no interval.",
-            evidence,
-            limits,
-        )
-    limit = KEPT_SHARE * before.value
-    if own.ci95[0] >= limit:
+    ends = utility_share(run, target, name)
+    if ends is not None:
+        evidence += (f"Paired over the same rows, that share lies within {interval(ends, share=True)} %.",)
+    elif own.ci95 is not None and before.value:
+        ends = (own.ci95[0] / before.value, own.ci95[1] / before.value)
+        limits += ("The two models' rows could not be paired; the interval is the unlearned model's alone.",)
+    if ends is None:
+        answer = "Whether the rest is kept is not settled: model utility has no interval."
+        return Finding(question, "open", answer, evidence, limits)
+    if ends[0] >= KEPT_SHARE:
         return Finding(question, "yes", "The rest is kept.", evidence, limits)
-    if own.ci95[1] < limit:
+    if ends[1] < KEPT_SHARE:
         return Finding(question, "no", "The rest is damaged.", evidence, limits)
-    side = "above" if own.value >= limit else "below"
     answer = (
-        f"Whether the rest is kept is not settled: model utility is {side} {100 * KEPT_SHARE:.0f} % of the target's "
-        f"({number(limit)}), but its interval {interval(own.ci95)} reaches across."
+        f"Whether the rest is kept is not settled: {interval(ends, share=True)} % of the target's model utility "
+        f"is left, and {100 * KEPT_SHARE:.0f} % is asked."
     )
     return Finding(question, "open", answer, evidence, limits)
 
@@ -178,13 +178,12 @@ def likeness(run: RunResult, retain: RunResult | None) -> Finding:
     )
     if quality.value < DISTINGUISHABLE_BELOW:
         return Finding(question, "no", "It can be told from the retain model by its truth ratios.", evidence + below)
-    return Finding(
-        question,
-        "yes",
-        "By its truth ratios it cannot be told from the retain model.",
-        evidence + below,
-        (f"No difference found among {quality.n} rows is no proof that there is none: p falls as n grows.",),
-    )
+    if below:
+        answer = "By its truth ratios it cannot be told from the retain model, but by its answers it can."
+        return Finding(question, "no", answer, evidence + below)
+    limit = f"No difference found among {quality.n} rows is no proof that there is none: p falls as n grows."
+    answer = "By its truth ratios it cannot be told from the retain model."
+    return Finding(question, "yes", answer, evidence, (limit,))
 
 
 def utility_of(run: RunResult) -> tuple[str, Measurement | None]:

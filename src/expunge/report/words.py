@@ -31,7 +31,8 @@ METRICS = {
     "forget_efficacy": Wording("Forget efficacy", "1 minus the mean of the scores on the forget set"),
     "forget_efficacy_partial": Wording("Forget efficacy (partial)", "forget efficacy over the scores there are"),
     "forget_quality": Wording(
-        "Forget quality", "p-value that the forget set's truth ratios are those of the retain model"
+        "Forget quality",
+        "is it like the retain model? p-value and distance of a Kolmogorov-Smirnov (KS) test of truth ratios",
     ),
     "privleak": Wording("Privacy leak", "membership-inference AUC against the retain model's, in per cent"),
 }
@@ -64,7 +65,7 @@ def set_label(name: str) -> str:
 def number(value: float, share: bool = False) -> str:
     """Two decimals, per cent for shares; values that would print as 0.00 keep one significant figure."""
     if share:
-        return f"{100 * value:.3g} %"
+        return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
     if value != 0 and abs(value) < 0.005:
         return f"{value:.0e}"
     return f"{value:.2f}"
@@ -75,12 +76,12 @@ def interval(ci95: tuple[float, float] | None, share: bool = False) -> str:
     if ci95 is None:
         return "no interval"
     lo, hi = (f"{100 * x:.3g}" if share else number(x) for x in ci95)
-    return f"[{lo}, {hi}]"
+    return f"[{lo},\N{NO-BREAK SPACE}{hi}]"
 
 
 def stated(measured: Measurement, share: bool = False) -> str:
     """A number with what it needs to be read: `3 % [0, 8], n = 40`."""
-    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, n = {measured.n}"
+    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{measured.n}"
 
 
 def printable(text: str) -> str:
