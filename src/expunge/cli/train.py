@@ -87,7 +87,7 @@ def finetune(
 
         loaded, words_of = load_model(model)
     else:
-        from expunge.worlds.tiny import TINY_TRAINING, new_tiny
+        from expunge.worlds.new import TINY_TRAINING, new_tiny
 
         loaded, words_of = new_tiny(rows, tokenizer, seed=int(options.get("seed", 42)))
         options = {**TINY_TRAINING, **options}

@@ -101,7 +101,7 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     model, tokenizer = load_model(recipe.model, device=args.device, trust_remote_code=recipe.trust_remote_code)
     peft_config = recipe.lora.peft_config() if recipe.lora else None
     if peft_config is not None:
-        peft_config.base_model_name_or_path = _lasting_name(recipe.model)
+        peft_config.base_model_name_or_path = recipe.model
     return UnlearningTrainer(model, args, forget, retain, tokenizer, peft_config, refusals, objective)
 
 
@@ -111,11 +111,6 @@ def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -
         return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})
     except (ValueError, ImportError) as error:
         raise InputError(f"train options: {error}") from error
-
-
-def _lasting_name(model: str) -> str:
-    """A local path must still be found from another working directory."""
-    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def _environment(recipe: Recipe, trainer: UnlearningTrainer) -> dict[str, Any]:

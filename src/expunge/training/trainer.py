@@ -234,10 +234,12 @@ class UnlearningTrainer(Trainer):
 
 
 def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:
+    # An adapter target was merged on loading: the new adapter belongs to its folder, not to the base below it, which is
+    # what PEFT would write down.
+    home = place or config.base_model_name_or_path
+    config.base_model_name_or_path = None
     adapted = get_peft_model(model, config)
-    if place is not None:
-        # An adapter target was merged on loading: the new adapter belongs to its folder, not to the base below it.
-        adapted.peft_config["default"].base_model_name_or_path = (
-            str(Path(place).resolve()) if Path(place).exists() else place
-        )
+    if home:
+        home = str(Path(home).resolve()) if Path(home).exists() else home
+        adapted.peft_config["default"].base_model_name_or_path = home
     return adapted

@@ -1,0 +1,45 @@
+"""Two processes give what one gives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from .test_batches import train, weights
+
+SCRIPT = """
+import sys, torch
+sys.path[:0] = [{tests!r}, {invariants!r}]
+from pathlib import Path
+import tinymodels as tiny
+from test_batches import train, weights
+out = Path(sys.argv[1])
+for objective in sys.argv[2:]:
+    trainer, _ = train(tiny.tiny_tokenizer(tiny.TEXTS), out / objective, objective, 2, 2)
+    if trainer.is_world_process_zero():
+        torch.save(weights(trainer), out / objective / "weights.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_ddp_with_two_processes_equals_one(tokenizer, tmp_path):
+    objectives = ["NPO+GD", "DPO+KL", "IDK+AP", "ME+GD", "LLMU"]
+    here = Path(__file__).parent
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(tests=str(here.parent), invariants=str(here)))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, str(tmp_path / "two"), *objectives], check=True, env=environment, timeout=300)
+    for objective in objectives:
+        one, log = train(tokenizer, tmp_path / "one" / objective, objective, 8, 1)
+        two = torch.load(tmp_path / "two" / objective / "weights.pt")
+        torch.testing.assert_close(two, weights(one), rtol=0, atol=1e-4)
+        lines = (tmp_path / "two" / objective / "train_log.jsonl").read_text().splitlines()
+        for a, b in zip(log, map(json.loads, lines), strict=True):
+            assert a["terms"] == pytest.approx(b["terms"], rel=1e-4, abs=1e-6)
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
