@@ -33,7 +33,7 @@ def write_results(
     kept: float = 0.9,
     quality: float | None = 0.4,
     rows: int = SETS["forget"],
-    generations: Mapping[int, str] = {},  # noqa: B006
+    generations: Mapping[int, str] = {},
     with_facts: bool = True,
     fingerprint: str = "weights-0",
     data_fingerprint: str = "rows-0",

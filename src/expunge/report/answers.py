@@ -7,7 +7,7 @@ from expunge.report.load import Comparison, Example
 from expunge.report.redaction import Redaction
 from expunge.report.words import number, set_label, wording
 
-FIRST_SHOWN = 6  # questions of each set before "show all"
+FIRST_SHOWN = {True: 6, False: 3}  # questions of a forget set, and of another, before "show all"
 EMBEDDED = 100  # questions of each set in the page at most; all are in the examples table
 SCORES = ("fact_accuracy", "rougeL_recall", "probability")  # printed under each answer
 
@@ -46,7 +46,10 @@ def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]
                 "label": set_label(name),
                 "total": len(of_set),
                 "cards": cards,
-                "order": "answers closest to the right one first" if forget else "answers furthest off first",
+                "first": FIRST_SHOWN[forget],
+                "order": "where any run comes closest to the right answer first"
+                if forget
+                else "where any run is furthest off first",
             }
         )
     return groups

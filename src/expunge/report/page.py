@@ -14,7 +14,7 @@ from markupsafe import Markup
 import expunge
 from expunge.files import whole_file
 from expunge.report import figures, verdict
-from expunge.report.answers import FIRST_SHOWN, answers
+from expunge.report.answers import answers
 from expunge.report.load import Comparison, Measurement, RunResult, load_comparison, objective_name
 from expunge.report.redaction import Redaction
 from expunge.report.tables import SUMMARIES, fingerprints, gaps, glossary, overview, settings, tables
@@ -78,7 +78,6 @@ def render(comparison: Comparison, redaction: Redaction) -> str:
         glossary=glossary(comparison),
         curves=[(run.name, list(curves(run, f"run{i}"))) for i, run in enumerate(comparison.runs)],
         answers=answers(comparison, redaction),
-        first_shown=FIRST_SHOWN,
         settings=settings(comparison.runs),
         fingerprints=fingerprints(comparison),
         gaps=gaps(comparison),
@@ -157,9 +156,16 @@ def settings_in_words(run: RunResult) -> str:
 
 def outcome(runs: Sequence[RunResult], verdicts: Sequence[verdict.Verdict]) -> list[tuple[str, str, str]]:
     """Runs by their verdict, for the head of a page about several: (status, words, names)."""
-    words = {"yes": "forgot, and kept the rest", "no": "did not forget, or damaged the rest", "open": "not settled"}
-    grouped = {status: [r.name for r, v in zip(runs, verdicts, strict=True) if v.status == status] for status in words}
-    return [(status, words[status], ", ".join(names)) for status, names in grouped.items() if names]
+    groups = {
+        ("yes", "forgot, and kept the rest"): lambda forgotten, kept: forgotten == kept == "yes",
+        ("no", "forgot, but damaged the rest"): lambda forgotten, kept: (forgotten, kept) == ("yes", "no"),
+        ("no", "did not forget"): lambda forgotten, kept: forgotten == "no",
+        ("no", "damaged the rest; forgetting not settled"): lambda forgotten, kept: (forgotten, kept) == ("open", "no"),
+        ("open", "not settled"): lambda forgotten, kept: "open" in (forgotten, kept) and "no" not in (forgotten, kept),
+    }
+    named = [(run.name, (v.findings[0].status, v.findings[1].status)) for run, v in zip(runs, verdicts, strict=True)]
+    found = [(*words, [name for name, pair in named if belongs(*pair)]) for words, belongs in groups.items()]
+    return [(status, words, ", ".join(names)) for status, words, names in found if names]
 
 
 def plane(comparison: Comparison) -> dict[str, Any] | None:

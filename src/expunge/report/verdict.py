@@ -103,8 +103,8 @@ def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | Non
     return Finding(
         question,
         "open",
-        f"Whether the forget set is forgotten is not settled: the interval of {names} reaches more than "
-        f"{NEAR_RETAIN:.0%} above the retain model's value.".replace("%", " %"),
+        f"Whether the forget set is forgotten is not settled: the interval of {names} reaches across "
+        f"{100 * NEAR_RETAIN:.0f} percentage points above the retain model's value.",
         evidence,
         limits,
     )

@@ -63,11 +63,11 @@ def set_label(name: str) -> str:
 
 
 def number(value: float, share: bool = False) -> str:
-    """Two decimals, per cent for shares; values that would print as 0.00 keep one significant figure."""
+    """Two decimals, per cent for shares; small values keep one significant figure instead of printing as 0.00."""
     if share:
         return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
-    if value != 0 and abs(value) < 0.005:
-        return f"{value:.0e}"
+    if 0 < abs(value) < 0.005:
+        return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.0e}"
     return f"{value:.2f}"
 
 
@@ -81,7 +81,8 @@ def interval(ci95: tuple[float, float] | None, share: bool = False) -> str:
 
 def stated(measured: Measurement, share: bool = False) -> str:
     """A number with what it needs to be read: `3 % [0, 8], n = 40`."""
-    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{measured.n}"
+    rows = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{measured.n}"
+    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, {rows}"
 
 
 def printable(text: str) -> str:
