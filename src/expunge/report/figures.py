@@ -84,14 +84,14 @@ def curve(name: str, title: str, steps: Sequence[Step], values: Sequence[float |
         log: logarithmic axis, for values over several decades.
     """
     figure, axes = _figure(name, 3.4, 2.3, layout="none")  # measuring text for a layout takes longer than drawing
-    figure.subplots_adjust(left=0.17, right=0.97, bottom=0.21, top=0.88)
+    figure.subplots_adjust(left=0.19, right=0.97, bottom=0.21, top=0.88)
     kept = range(0, len(steps), -(-len(steps) // LONGEST_CURVE))
     x = [steps[i].step for i in kept]
     y = [float("nan") if values[i] is None else values[i] for i in kept]
     axes.plot(x, y, color=SERIES[0], linewidth=1.6, marker="o" if len(x) < 3 else None)
     if log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default writes powers as formulas
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")  # the defaults write formulas, or many zeros
     axes.set_title(title, fontsize=11, loc="left", color=INK)
     axes.set_xlabel("optimiser step")
     known = [value for value in values if value is not None]
