@@ -6,7 +6,9 @@ from typing import Any
 
 import typer
 
+from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
+from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
 from expunge.errors import InputError, NonFiniteLoss
 
@@ -19,8 +21,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (unlearn, finetune, loss, methods, validate):
+for command in (unlearn, finetune, loss, report, methods, validate):
     app.command()(command)
+app.command("eval")(evaluate_model)
+app.command("metrics")(list_metrics)
 
 
 def main() -> None:
@@ -46,12 +50,15 @@ def _stop(message: str, code: int) -> None:
 
 def _quieten() -> None:
     """Keep the libraries' own chatter out of ours; EXPUNGE_DEBUG=1 lets it through."""
+    import logging
     import os
 
     if not os.environ.get("EXPUNGE_DEBUG"):
         warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|accelerate|torchao)(\..*)?")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        for chatty in ("torchao", "torch.utils._pytree"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:

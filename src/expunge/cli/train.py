@@ -34,7 +34,7 @@ def unlearn(
     from expunge.training.recipe import parse_overrides, read_recipe
 
     words = list(words or [])
-    path = words.pop(0) if words and "=" not in words[0] else None
+    path = words.pop(0) if words and words[0].endswith((".yaml", ".yml")) else None
     named: dict[str, Any] = {"model": model, "forget": forget, "retain": retain, "idk": idk and str(idk)}
     given = {key: value for key, value in named.items() if value is not None}
     given |= {"objective": objective} if objective else {}

@@ -8,7 +8,7 @@ from expunge.models.fingerprint import (
     fingerprint_tokenizer,
     salted_digest,
 )
-from expunge.models.forward import Request, TokenFunction, final_hidden, token_values
+from expunge.models.forward import Request, TokenFunction, check_layer, hidden_states, token_values
 from expunge.models.head import FrozenHead, check_head
 from expunge.models.load import best_device, is_adapter, load_model, resolve_folder
 
@@ -20,11 +20,12 @@ __all__ = [
     "best_device",
     "causal_model",
     "check_head",
-    "final_hidden",
+    "check_layer",
     "fingerprint",
     "fingerprint_json",
     "fingerprint_rows",
     "fingerprint_tokenizer",
+    "hidden_states",
     "is_adapter",
     "load_model",
     "resolve_folder",

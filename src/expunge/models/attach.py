@@ -1,21 +1,23 @@
 """Make a model answer `model(views=...)`, so that wrappers (DDP, FSDP2, PEFT, autocast) see an ordinary forward."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.models.forward import Request, token_values
 
+if TYPE_CHECKING:
+    from peft import PeftModel
 
-def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+
+def causal_model(model: "PreTrainedModel | PeftModel") -> PreTrainedModel:
     """The causal language model itself, inside an adapter or not."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return model if isinstance(model, PreTrainedModel) else model.get_base_model()
 
 
-def attach_views(model: PreTrainedModel | PeftModel) -> None:
+def attach_views(model: "PreTrainedModel | PeftModel") -> None:
     """Give the model's forward a second entrance: `views`, a list of requests, returns their token values.
 
     The work has to happen inside the forward: that is where DDP prepares its gradient reduction and FSDP2 gathers the

@@ -4,18 +4,21 @@ Rows are padded on the right and no attention mask is passed: under causal atten
 behind it, so the numbers are those of the row alone, and the fastest attention kernels apply.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from expunge.data.chat import Encoded
+from expunge.errors import InputError
 from expunge.models.head import live_head
 
 # (logits [n, vocabulary] float32, targets [n], reference logits [n, vocabulary] or None) -> values [n] or [n, k]
+# where a request names a layer, hidden states [n, width] take the place of logits
 TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 # A pass costs about as much as this many padding tokens: launching it has a price of its own.
@@ -32,8 +35,9 @@ class Request:
         rows: The rows, each with its prompt and completion.
         functions: What to compute at each predicted token.
         whole: Predict every token of the row but the first, not only the completion's.
-        reference: Final hidden states of the reference model at the same tokens [tokens, width].
+        reference: Hidden states of the reference model at the same tokens [tokens, width].
         reference_head: From those to the reference model's logits.
+        layer: Hand the functions the output of this decoder layer (0-based), where the forward stops, not logits.
     """
 
     rows: Sequence[Encoded]
@@ -41,6 +45,7 @@ class Request:
     whole: bool = False
     reference: Tensor | None = None
     reference_head: Callable[[Tensor], Tensor] | None = None
+    layer: int | None = None
 
     def first(self, row: Encoded) -> int:
         """The first predicted position of a row."""
@@ -83,8 +88,52 @@ def plan_passes(lengths: Sequence[int], overhead: int, max_tokens: int | None = 
     return passes[::-1]
 
 
-def final_hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]:
-    """Hidden states after the last layer, at the position before each predicted token: [tokens, width] per request."""
+def check_layer(model: PreTrainedModel, layer: int) -> None:
+    """Refuse a decoder layer the model does not have.
+
+    Raises:
+        InputError: There is no such layer, or the architecture keeps its layers where expunge does not look.
+    """
+    decoder = model.get_decoder()
+    if not isinstance(decoder._modules.get("layers"), nn.ModuleList) or "norm" not in decoder._modules:
+        raise InputError(f"{model.config.model_type}: expunge cannot stop this architecture at a decoder layer.")
+    if not 0 <= layer < len(decoder.layers):
+        raise InputError(
+            f"objective.layer={layer}: the model has decoder layers 0 to {len(decoder.layers) - 1}. Choose one of them."
+        )
+
+
+@contextmanager
+def stopped_after(decoder: nn.Module, layer: int | None) -> Iterator[None]:
+    """Let the decoder return the output of one of its layers: those above, and the last norm, are not run."""
+    if layer is None:
+        yield
+        return
+    layers, norm = decoder.layers, decoder.norm
+    decoder.layers, decoder.norm = layers[: layer + 1], nn.Identity()
+    try:
+        yield
+    finally:
+        decoder.layers, decoder.norm = layers, norm
+
+
+def hidden_states(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]:
+    """Hidden states at the position before each predicted token: [tokens, width] per request.
+
+    Those after the last layer and norm, or after the layer a request names.
+    """
+    found: dict[int, Tensor] = {}
+    for layer in dict.fromkeys(request.layer for request in requests):
+        if layer is not None:
+            check_layer(model, layer)
+        mine = [i for i, request in enumerate(requests) if request.layer == layer]
+        with stopped_after(model.get_decoder(), layer):
+            found.update(zip(mine, _hidden(model, [requests[i] for i in mine]), strict=True))
+    return [found[i] for i in range(len(requests))]
+
+
+def _hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]:
+    """What the decoder returns, for requests of the same layer."""
     rows = [(row, request.first(row)) for request in requests for row in request.rows]
     device = model.device
     kind = "cpu" if device.type == "cpu" else "cuda"
@@ -124,7 +173,7 @@ def token_values(model: PreTrainedModel, requests: Sequence[Request]) -> list[li
     """
     head = live_head(model)
     return [
-        _values(head, request, hidden) for request, hidden in zip(requests, final_hidden(model, requests), strict=True)
+        _values(head, request, hidden) for request, hidden in zip(requests, hidden_states(model, requests), strict=True)
     ]
 
 
@@ -135,6 +184,9 @@ def targets(request: Request) -> list[int]:
 
 def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor) -> list[Tensor]:
     wanted = _to(torch.tensor(targets(request), dtype=torch.long), hidden.device)
+    if request.layer is not None:
+        theirs = None if request.reference is None else _to(request.reference, hidden.device).float()
+        return [function(hidden.float(), wanted, theirs) for function in request.functions]
 
     def chunk(part: Tensor, target: Tensor, reference: Tensor | None) -> tuple[Tensor, ...]:
         logits = head(part)

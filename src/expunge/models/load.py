@@ -1,11 +1,14 @@
 """Loading and saving models: safetensors only, adapters welcome, no remote code unless asked."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from expunge.errors import InputError
 
@@ -25,13 +28,20 @@ def load_model(
         InputError: No model there, pickled weights, or remote code that was not allowed.
     """
     folder = resolve_folder(path)
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # bars are for people; in a log file they are noise
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
         else:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{path}: this model comes with code of its own. If you trust its author, allow it with "
+                "--trust-remote-code (trust_remote_code: true in a recipe)."
+            ) from error
         raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
     return model.to(device or best_device()).eval(), tokenizer
 

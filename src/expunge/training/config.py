@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from typing import Any, get_type_hints
 
 from transformers import TrainingArguments
@@ -49,6 +50,20 @@ class UnlearningConfig(TrainingArguments):
             raise InputError(
                 f"train.num_train_epochs={self.num_train_epochs}: use a whole number of passes over the forget set."
             )
+
+
+# What a reader of a run wants to know even where it is a default.
+MAIN_SETTINGS = (
+    *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "seed", "max_length"),
+)
+
+
+def spelt_out(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`train` options with their proper types, and the main settings' defaults, as plain values for YAML."""
+    defaults = {f.name: f.default for f in fields(UnlearningConfig)}
+    values = {**{name: defaults[name] for name in MAIN_SETTINGS}, **convert_options(options)}
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 def convert_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,11 +35,15 @@ class Guard:
         Raises:
             NonFiniteLoss: Naming the term and the step.
         """
-        for name, value in zip(self._names, self._sums.tolist(), strict=True):
+        values = self._sums.tolist()
+        for name, value in zip(self._names, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLoss(f"Step {step}: the value of term {name} is no longer finite ({value}).")
         if grad_norm is not None and not math.isfinite(grad_norm):
-            raise NonFiniteLoss(f"Step {step}: the gradient is no longer finite ({grad_norm}), the loss still is.")
+            terms = ", ".join(f"term {name} {value:.3g}" for name, value in zip(self._names, values, strict=True))
+            raise NonFiniteLoss(
+                f"Step {step}: the gradient is no longer finite ({grad_norm}); the loss still is: {terms}."
+            )
 
     def drain(self, accelerator: Any) -> dict[str, float]:
         """Mean value of each term per step since the last call, over all processes."""

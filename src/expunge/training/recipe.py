@@ -59,13 +59,15 @@ class Recipe(BaseModel):
         return build_objective(options.pop("name"), options)
 
     def resolved(self) -> "Recipe":
-        """The same recipe with every weight and hyper-parameter spelt out."""
+        """The same recipe with every weight, hyper-parameter and main training setting spelt out."""
+        from expunge.training.config import spelt_out
+
         built = self.build_objective()
         spelt: dict[str, Any] = {"name": built.name}
         for part in built.terms:
             spelt[f"{part.name}.weight"] = part.weight
             spelt.update({f"{part.name}.{name}": value for name, value in vars(part.term).items()})
-        return self.model_copy(update={"objective": spelt})
+        return self.model_copy(update={"objective": spelt, "train": spelt_out(self.train)})
 
     def write(self, path: Path) -> None:
         """Write as YAML."""

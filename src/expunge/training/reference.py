@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from expunge.data.chat import Encoded
 from expunge.data.pairing import Key
 from expunge.data.views import ViewRows
 from expunge.files import write_json
-from expunge.models import FrozenHead, Request, final_hidden, fingerprint, fingerprint_json, token_values
+from expunge.models import FrozenHead, Request, fingerprint, fingerprint_json, hidden_states, token_values
 from expunge.objectives import Objective, log_probability
 from expunge.training.views import whole
 
@@ -25,7 +27,7 @@ class Reference:
     """Values of the frozen target model for every row a run will meet.
 
     For NPO and DPO: a number per row. For KL and soft targets: the final hidden states, on disk, and a frozen output
-    head; logits are recomputed from them for a chunk of tokens at a time.
+    head; logits are recomputed from them for a chunk of tokens at a time. For EMBED: the hidden states of its layer.
     """
 
     def __init__(self, folder: Path, head: FrozenHead | None, width: int, dtype: torch.dtype) -> None:
@@ -38,11 +40,11 @@ class Reference:
 
     def nll(self, view: str, keys: Sequence[Key]) -> Tensor:
         """Negative log-likelihood of each completion [rows]."""
-        return torch.tensor([self._nll[_name(view, key)] for key in keys], dtype=torch.float32)
+        return torch.tensor([self._nll[_name(view, key, None)] for key in keys], dtype=torch.float32)
 
-    def hidden(self, view: str, keys: Sequence[Key]) -> Tensor:
-        """Final hidden states at each predicted token, row after row [tokens, width]."""
-        return torch.cat([self._states[slice(*self._spans[_name(view, key)])] for key in keys])
+    def hidden(self, view: str, keys: Sequence[Key], layer: int | None) -> Tensor:
+        """Final hidden states, or a layer's, at each predicted token, row after row [tokens, width]."""
+        return torch.cat([self._states[slice(*self._spans[_name(view, key, layer)])] for key in keys])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Reference logits from reference hidden states: [n, width] -> [n, vocabulary]."""
@@ -74,36 +76,45 @@ class Reference:
         head = FrozenHead(model) if objective.uses("logits") else None
         width = model.get_output_embeddings().weight.shape[-1]
         if main:
-            wanted = _wanted(objective, rows, keys)
-            key = fingerprint_json([fingerprint(model), [(k, v, e.ids, e.start) for k, v, e in wanted]])
+            wanted = _wanted(objective, rows, {view: list(members) for view, members in keys.items()})
+            key = fingerprint_json([fingerprint(model), [astuple(item) for item in wanted]])
             if not _is_current(folder, key):
-                _compute(folder, model, objective, wanted, key, width, quiet)
+                _compute(folder, model, wanted, key, width, quiet)
         return cls(folder, head, width, model.dtype)
 
 
-def _wanted(objective: Objective, rows: ViewRows, keys: dict[str, Iterable[Key]]) -> list[tuple[str, str, Encoded]]:
-    """(kind, "view key", row) for every value, longest rows first."""
-    wanted = []
-    for kind in ("nll", "logits"):
-        parts = [part.term.needs for part in objective.terms if part.term.needs.reference == kind]
-        for view in dict.fromkeys(view for needs in parts for view in needs.views):
-            wanted += [(kind, _name(view, key), rows.encode(view, key)) for key in keys[view]]
-    return sorted(wanted, key=lambda item: -len(item[2].ids))
+@dataclass(frozen=True)
+class _Wanted:
+    """One value to compute: a row's negative log-likelihood, or its hidden states (after `layer`, or the last one)."""
+
+    kind: Literal["nll", "states"]
+    name: str
+    row: Encoded
+    layer: int | None = None
+    whole: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return len(self.row.ids) - (1 if self.whole else self.row.start)
 
 
-def _compute(
-    folder: Path,
-    model: PreTrainedModel,
-    objective: Objective,
-    wanted: list[tuple[str, str, Encoded]],
-    key: str,
-    width: int,
-    quiet: bool,
-) -> None:
+def _wanted(objective: Objective, rows: ViewRows, keys: dict[str, list[Key]]) -> list[_Wanted]:
+    """Every value once, longest rows first."""
+    wanted: dict[tuple[str, str], _Wanted] = {}
+    for part in objective.terms:
+        needs = part.term.needs
+        for view in needs.views if needs.reference else ():
+            kind = "nll" if needs.reference == "nll" else "states"
+            everything = kind == "states" and whole(objective, (view, needs.layer))
+            for key in keys[view]:
+                name = _name(view, key, needs.layer)
+                wanted[kind, name] = _Wanted(kind, name, rows.encode(view, key), needs.layer, everything)
+    return sorted(wanted.values(), key=lambda item: -len(item.row.ids))
+
+
+def _compute(folder: Path, model: PreTrainedModel, wanted: list[_Wanted], key: str, width: int, quiet: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    everything = {view: whole(objective, view) for view in objective.views}
-    sizes = {n: len(r.ids) - (1 if everything[_view(n)] else r.start) for kind, n, r in wanted if kind == "logits"}
-    total = sum(sizes.values())
+    total = sum(item.tokens for item in wanted if item.kind == "states")
     states = _states(folder, total, width, model.dtype) if total else None
     nll: dict[str, float] = {}
     spans: dict[str, list[int]] = {}
@@ -112,27 +123,26 @@ def _compute(
     model.eval()
     with tqdm(total=len(wanted), desc="reference values", disable=quiet, unit="row") as bar:
         for batch in _batches(wanted):
-            for kind in ("nll", "logits"):
-                mine = [(name, row) for k, name, row in batch if k == kind]
-                if kind == "nll" and mine:
-                    values = token_values(model, [Request([row for _, row in mine], [log_probability])])[0][0]
-                    pieces = values.split([row.completion_tokens for _, row in mine])
-                    nll.update({name: -float(p.sum()) for (name, _), p in zip(mine, pieces, strict=True)})
-                elif mine:
-                    requests = [Request([row], [], everything[_view(name)]) for name, row in mine]
-                    for (name, _), hidden in zip(mine, final_hidden(model, requests), strict=True):
-                        spans[name] = [done, done + len(hidden)]
-                        states[done : done + len(hidden)] = hidden.cpu()
-                        done += len(hidden)
+            sums = [item for item in batch if item.kind == "nll"]
+            if sums:
+                values = token_values(model, [Request([item.row for item in sums], [log_probability])])[0][0]
+                pieces = values.split([item.tokens for item in sums])
+                nll.update({item.name: -float(piece.sum()) for item, piece in zip(sums, pieces, strict=True)})
+            kept = [item for item in batch if item.kind == "states"]
+            requests = [Request([item.row], [], item.whole, layer=item.layer) for item in kept]
+            for item, hidden in zip(kept, hidden_states(model, requests) if kept else (), strict=True):
+                spans[item.name] = [done, done + len(hidden)]
+                states[done : done + len(hidden)] = hidden.cpu()
+                done += len(hidden)
             bar.update(len(batch))
     model.train(training)
     write_json(folder / "reference.json", {"key": key, "tokens": total, "nll": nll, "spans": spans})
 
 
-def _batches(wanted: list[tuple[str, str, Encoded]]) -> Iterable[list[tuple[str, str, Encoded]]]:
-    batch: list[tuple[str, str, Encoded]] = []
+def _batches(wanted: list[_Wanted]) -> Iterable[list[_Wanted]]:
+    batch: list[_Wanted] = []
     for item in wanted:
-        if batch and (len(batch) + 1) * len(batch[0][2].ids) > BATCH_TOKENS:
+        if batch and (len(batch) + 1) * len(batch[0].row.ids) > BATCH_TOKENS:
             yield batch
             batch = []
         batch.append(item)
@@ -151,9 +161,5 @@ def _is_current(folder: Path, key: str) -> bool:
     return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["key"] == key
 
 
-def _name(view: str, key: Key) -> str:
-    return " ".join((view, *map(str, key)))
-
-
-def _view(name: str) -> str:
-    return name.partition(" ")[0]
+def _name(view: str, key: Key, layer: int | None) -> str:
+    return " ".join((view if layer is None else f"{view}@{layer}", *map(str, key)))

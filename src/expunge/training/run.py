@@ -12,7 +12,7 @@ from expunge.data.load import load_rows
 from expunge.data.refusals import load_refusals
 from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import write_json
-from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model
+from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model, resolve_folder
 from expunge.training.checkpoints import last_whole_checkpoint
 from expunge.training.config import UnlearningConfig, convert_options
 from expunge.training.recipe import Recipe, read_recipe
@@ -101,7 +101,7 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     model, tokenizer = load_model(recipe.model, device=args.device, trust_remote_code=recipe.trust_remote_code)
     peft_config = recipe.lora.peft_config() if recipe.lora else None
     if peft_config is not None:
-        peft_config.base_model_name_or_path = recipe.model
+        peft_config.base_model_name_or_path = resolve_folder(recipe.model)
     return UnlearningTrainer(model, args, forget, retain, tokenizer, peft_config, refusals, objective)
 
 

@@ -19,9 +19,11 @@ from expunge.data.refusals import load_refusals
 from expunge.data.rows import Row
 from expunge.data.views import ViewRows, prepare_rows, refuse_overlap
 from expunge.errors import InputError
-from expunge.models import attach_views, causal_model, check_head, load_model
+from expunge.models import attach_views, causal_model, check_head, check_layer, load_model
 from expunge.objectives import Objective, Term, build_objective
 from expunge.objectives.base import RETAIN_VIEWS
+from expunge.training.adaptive import Weights
+from expunge.training.alternates import prepare_alternates
 from expunge.training.callbacks import EpochClock, Progress, WholeCheckpoint
 from expunge.training.checkpoints import last_whole_checkpoint, trim_log
 from expunge.training.config import UnlearningConfig
@@ -78,6 +80,7 @@ class UnlearningTrainer(Trainer):
         self.rows, pairing = self._plan(forget_dataset, retain_dataset, refusals, processing_class, length, args.seed)
         if peft_config is not None:
             model = _with_adapter(model, peft_config, place)
+        _freeze_layers(model, self.objective)
         check_head(causal_model(model))
         attach_views(model)
         self.reference: Reference | None = None
@@ -98,6 +101,9 @@ class UnlearningTrainer(Trainer):
             self.remove_callback(callback)
         if not args.disable_tqdm:
             self.add_callback(Progress())
+        self.weights = Weights(self.objective, self.accelerator) if self.objective.adaptive else None
+        if self.weights:
+            self.add_callback(self.weights)
         self.add_callback(WholeCheckpoint())
         self._tokens = 0
 
@@ -141,7 +147,20 @@ class UnlearningTrainer(Trainer):
             resume_from_checkpoint = last_whole_checkpoint(folder)
         if self.is_world_process_zero():
             trim_log(folder / LOG_FILE, resume_from_checkpoint)
-        if self.objective.uses("nll") or self.objective.uses("logits"):
+        if self.weights and resume_from_checkpoint:
+            self.weights.load(resume_from_checkpoint)
+        if "forget_alternate" in self.objective.views:
+            with self.args.main_process_first(desc="alternative answers"):
+                self.rows.alternates = prepare_alternates(
+                    folder / "reference",
+                    causal_model(self.model),
+                    self.processing_class,
+                    self.rows.forget,
+                    self.args.seed,
+                    main=self.is_world_process_zero(),
+                    quiet=bool(self.args.disable_tqdm),
+                )
+        if self.objective.uses_reference:
             with self.args.main_process_first(desc="reference values"):
                 self.reference = Reference.prepare(
                     folder / "reference",
@@ -174,8 +193,12 @@ class UnlearningTrainer(Trainer):
         """This micro-batch's share of the loss over the whole batch."""
         cut = inputs["cut"]
         share = float(inputs["counts"])
-        loss, values = compute(model, self.objective, cut, num_items_in_batch, self.reference)
-        self.guard.add({name: value * share for name, value in values.items()}, self.state.global_step + 1)
+        weights = self.weights.now if self.weights else None
+        loss, values = compute(model, self.objective, cut, num_items_in_batch, self.reference, weights)
+        values = {name: value * share for name, value in values.items()}
+        self.guard.add(values, self.state.global_step + 1)
+        if self.weights:
+            self.weights.add(values)
         self._tokens += int(share) * sum(len(row.ids) for part in cut.values() for row in part.rows)
         # DDP and FSDP2 average gradients over processes; ours are to be summed.
         return loss * (share * self.args.world_size)
@@ -231,6 +254,26 @@ class UnlearningTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: transformers' estimate knows nothing of views."""
         return 0
+
+
+def _freeze_layers(model: PreTrainedModel | PeftModel, objective: Objective) -> None:
+    """Freeze all but the decoder layers that a term asks for, if one does.
+
+    DDP demands it of an objective whose forward stops early: a weight that gets no gradient must not be trained.
+
+    Raises:
+        InputError: The model has no such layer.
+    """
+    chosen = [part.term.trained_layers for part in objective.terms if part.term.trained_layers is not None]
+    if not chosen:
+        return
+    causal = causal_model(model)
+    trained: set[int] = set()
+    for layer in {layer for layers in chosen for layer in layers}:
+        check_layer(causal, layer)
+        trained.update(id(p) for p in causal.get_decoder().layers[layer].parameters() if p.requires_grad)
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
 
 
 def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:

@@ -14,6 +14,7 @@ from expunge.data.views import Cut, ViewRows
 from expunge.errors import InputError
 from expunge.models import attach_views, check_head, load_model
 from expunge.objectives import Objective
+from expunge.training.alternates import sample_alternates
 from expunge.training.reference import Reference
 from expunge.training.views import compute, count
 
@@ -28,11 +29,12 @@ def objective_value(
     forget: Sequence[Row],
     retain: Sequence[Row],
     refusals: Sequence[str],
+    seed: int = 42,
 ) -> dict[str, Any]:
     """Evaluate an objective on all rows as one batch: row i with refusal i mod n; MISMATCH takes the completion of
     retain row i mod n.
 
-    The two models are never in memory together.
+    The two models are never in memory together. AltPO's alternatives are sampled from the reference model with `seed`.
 
     Returns:
         `{"terms": [{"name", "set", "weight", "value"}], "total"}`.
@@ -45,16 +47,18 @@ def objective_value(
     if empty:
         raise InputError(f"Objective {objective.name} looks at {', '.join(empty)}, for which there are no rows.")
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
-        values = None
-        if objective.uses("nll") or objective.uses("logits"):
+        values, alternates = None, []
+        if objective.uses_reference:
             if reference is None:
                 raise InputError(f"Objective {objective.name} needs a reference model: give --reference.")
             frozen, tokenizer = load_model(reference)
-            rows = ViewRows(tokenizer, forget, retain, refusals)
+            if "forget_alternate" in objective.views:
+                alternates = sample_alternates(frozen, tokenizer, forget, seed, quiet=True)
+            rows = ViewRows(tokenizer, forget, retain, refusals, alternates)
             values = Reference.prepare(Path(folder), frozen, objective, rows, dict(keys), quiet=True)
             del frozen
         loaded, tokenizer = load_model(model)
-        return _evaluate(loaded, objective, ViewRows(tokenizer, forget, retain, refusals), keys, values)
+        return _evaluate(loaded, objective, ViewRows(tokenizer, forget, retain, refusals, alternates), keys, values)
 
 
 def _evaluate(

@@ -11,7 +11,7 @@ from expunge.data.pairing import Key
 from expunge.data.views import Cut
 from expunge.models.attach import run_views
 from expunge.models.forward import Request
-from expunge.objectives import Needs, Objective, View, Views
+from expunge.objectives import Needs, Objective, View, Views, Weighted
 
 Totals = Mapping[tuple[str, str], tuple[float, float]]  # (term, view) -> tokens and rows of the whole batch
 
@@ -21,7 +21,7 @@ class ReferenceValues(Protocol):
 
     def nll(self, view: str, keys: Sequence[Key]) -> Tensor: ...
 
-    def hidden(self, view: str, keys: Sequence[Key]) -> Tensor: ...
+    def hidden(self, view: str, keys: Sequence[Key], layer: int | None) -> Tensor: ...
 
     def head(self, hidden: Tensor) -> Tensor: ...
 
@@ -41,9 +41,24 @@ def count(objective: Objective, cuts: Sequence[Mapping[str, Cut]]) -> dict[tuple
     return totals
 
 
-def whole(objective: Objective, view: str) -> bool:
-    """Whether any term looks at more of a view's rows than their completions."""
-    return any(view in part.term.needs.views and part.term.needs.tokens == "all" for part in objective.terms)
+Source = tuple[str, int | None]  # a view, and the decoder layer looked at: None for the logits
+
+
+def sources(objective: Objective) -> list[Source]:
+    """What has to be run through the model."""
+    needs = [part.term.needs for part in objective.terms]
+    return list(dict.fromkeys((view, need.layer) for need in needs for view in need.views))
+
+
+def readers(objective: Objective, source: Source) -> list[Weighted]:
+    """The terms that look at a source."""
+    view, layer = source
+    return [p for p in objective.terms if view in p.term.needs.views and p.term.needs.layer == layer]
+
+
+def whole(objective: Objective, source: Source) -> bool:
+    """Whether any term looks at more of the rows than their completions."""
+    return any(part.term.needs.tokens == "all" for part in readers(objective, source))
 
 
 def compute(
@@ -52,6 +67,7 @@ def compute(
     cut: Mapping[str, Cut],
     totals: Totals,
     reference: ReferenceValues | None,
+    weights: Mapping[str, float] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a micro-batch through the model once and evaluate the objective on it.
 
@@ -61,30 +77,33 @@ def compute(
         cut: The micro-batch's rows by view.
         totals: Tokens and rows of the whole batch that this micro-batch is a part of.
         reference: Values of the frozen target model, where the objective needs them.
+        weights: Each term's weight now, where the objective changes them in training.
 
     Returns:
         This part's share of the total loss, and of each term's value.
     """
     requests, functions = {}, {}
-    for view in objective.views:
-        parts = [part for part in objective.terms if view in part.term.needs.views]
-        functions[view] = list(dict.fromkeys(part.term.token_function for part in parts))
+    for source in sources(objective):
+        view, layer = source
+        parts = readers(objective, source)
+        functions[source] = list(dict.fromkeys(part.term.token_function for part in parts))
         hidden = head = None
-        if any(part.term.needs.reference == "logits" for part in parts):
-            hidden, head = reference.hidden(view, cut[view].keys), reference.head
-        requests[view] = Request(cut[view].rows, functions[view], whole(objective, view), hidden, head)
+        if any(part.term.needs.reference in ("logits", "hidden") for part in parts):
+            hidden, head = reference.hidden(view, cut[view].keys, layer), reference.head
+        requests[source] = Request(cut[view].rows, functions[source], whole(objective, source), hidden, head, layer)
     outputs = dict(zip(requests, run_views(model, list(requests.values())), strict=True))
     views = {}
     for part in objective.terms:
         term, named = part.term, {}
         for view in term.needs.views:
-            values = outputs[view][functions[view].index(term.token_function)]
-            named[view] = _view(term.needs, cut[view], requests[view], values, totals[part.name, view])
+            source = view, term.needs.layer
+            values = outputs[source][functions[source].index(term.token_function)]
+            named[view] = _view(term.needs, cut[view], requests[source], values, totals[part.name, view])
             if term.needs.reference == "nll":
                 nll = reference.nll(view, cut[view].keys).to(values.device, non_blocking=True)
                 named[view] = View(**{**vars(named[view]), "reference_nll": nll})
         views[part.name] = Views(named)
-    return objective.loss(views)
+    return objective.loss(views, weights)
 
 
 def _view(needs: Needs, cut: Cut, request: Request, values: Tensor, total: tuple[float, float]) -> View:
