@@ -99,13 +99,18 @@ def windows(tokenizer: PreTrainedTokenizerBase, row: Row, max_length: int) -> li
     if row.turns:
         return [row]
     special = len(tokenizer("")["input_ids"])
-    step = max_length - special
-    encoding = tokenizer(row.completion, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = encoding["offset_mapping"]
-    if len(offsets) <= step:
-        return [row]
-    cuts = [offsets[i][0] for i in range(0, len(offsets), step)] + [len(row.completion)]
-    return [Row((), row.completion[a:b], row.columns) for a, b in pairwise(cuts) if b > a]
+    pieces = _pieces(tokenizer, row.completion, max_length, max_length - special)
+    return [Row((), piece, row.columns) for piece in pieces]
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int, step: int) -> list[str]:
+    """Cut text every `step` tokens; a piece that is longer when tokenised on its own is cut again, finer."""
+    if len(tokenizer(text)["input_ids"]) <= max_length:
+        return [text]
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    cuts = [offsets[i][0] for i in range(0, len(offsets), step)] + [len(text)]
+    parts = [text[a:b] for a, b in pairwise(cuts) if b > a]
+    return [piece for part in parts for piece in _pieces(tokenizer, part, max_length, max(1, step // 2))]
 
 
 def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -1,0 +1,93 @@
+"""The one forward, fingerprints and loading."""
+
+import pytest
+import torch
+
+import tinymodels as tiny
+from expunge.data import encode
+from expunge.models import (
+    Request,
+    check_head,
+    fingerprint,
+    fingerprint_rows,
+    fingerprint_tokenizer,
+    load_model,
+    token_values,
+)
+from expunge.models.forward import plan_passes
+from expunge.objectives import log_probability
+
+
+@pytest.mark.parametrize("overhead", [0, 10, 1000])
+def test_every_row_is_in_exactly_one_pass(overhead):
+    lengths = [5, 100, 7, 7, 90, 3, 3, 3]
+    passes = plan_passes(lengths, overhead)
+    assert sorted(i for members in passes for i in members) == list(range(8))
+    cost = sum(max(lengths[i] for i in members) * len(members) + overhead for members in passes)
+    assert cost <= max(lengths) * len(lengths) + overhead
+    assert cost <= sum(length + overhead for length in lengths)
+
+
+def test_passes_follow_the_price_of_a_pass():
+    assert len(plan_passes([5, 100, 5, 100], 0)) == 2
+    assert len(plan_passes([5, 100, 5, 100], 10_000)) == 1
+    assert len(plan_passes([60, 60, 60], 10_000, max_tokens=130)) == 2
+
+
+def test_log_probabilities_are_those_of_the_row_alone(tokenizer, model, monkeypatch):
+    rows = [encode(tokenizer, row) for row in tiny.FORGET + tiny.RETAIN]
+    with torch.no_grad():
+        values = token_values(model, [Request(rows[:3], [log_probability]), Request(rows[3:], [log_probability])])
+        ours = torch.cat([values[0][0], values[1][0]])
+        alone = []
+        for row in rows:
+            logp = model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+            alone += [logp[t - 1, row.ids[t]] for t in range(row.start, len(row.ids))]
+    torch.testing.assert_close(ours, torch.stack(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_one_bit_changes_the_fingerprint(model):
+    before = fingerprint(model)
+    assert fingerprint(model) == before
+    weight = model.model.layers[1].mlp.up_proj.weight.data.view(torch.int32)
+    weight[3, 4] ^= 1
+    assert fingerprint(model) != before
+    weight[3, 4] ^= 1
+    assert fingerprint(model) == before
+
+
+def test_row_fingerprints_are_salted(monkeypatch, tmp_path):
+    first = fingerprint_rows(tiny.FORGET)
+    assert first == fingerprint_rows(tiny.FORGET)
+    assert first != fingerprint_rows(tiny.RETAIN)
+    monkeypatch.setenv("EXPUNGE_HOME", str(tmp_path))
+    assert fingerprint_rows(tiny.FORGET) != first
+
+
+def test_tokenizer_fingerprint_sees_the_template():
+    one, other = tiny.tiny_tokenizer(tiny.TEXTS), tiny.tiny_tokenizer(tiny.TEXTS)
+    assert fingerprint_tokenizer(one) == fingerprint_tokenizer(other)
+    other.chat_template += " "
+    assert fingerprint_tokenizer(one) != fingerprint_tokenizer(other)
+
+
+def test_loading_gives_what_was_saved(model_folder, tokenizer):
+    model, words = load_model(model_folder)
+    assert fingerprint(model) == fingerprint(tiny.tiny_llama(tokenizer))
+    assert fingerprint_tokenizer(words) == fingerprint_tokenizer(tokenizer)
+    assert model.dtype == torch.float32
+    assert not model.training
+
+
+def test_an_architecture_that_changes_its_logits_in_an_unknown_way_is_refused(model):
+    check_head(model)
+    original = model.forward
+
+    def doubled(*args, **kwargs):
+        output = original(*args, **kwargs)
+        output.logits = output.logits * 2
+        return output
+
+    model.forward = doubled
+    with pytest.raises(Exception, match="changes its logits"):
+        check_head(model)
