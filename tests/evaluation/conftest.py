@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import BertForSequenceClassification, BertModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluation.tiny import bert_folder, causal_tokenizer, four_sets, tiny_model
+from evaluation.tiny import bert_folder, causal_tokenizer, four_sets, question_rows, tiny_model
 from expunge.data import Row
 
 
@@ -54,4 +54,6 @@ def folder(tmp_path: Path, sets: dict[str, list[Row]]) -> Path:
     ):
         lines = [json.dumps({"question": row.prompt, "answer": row.completion, **row.columns}) for row in sets[name]]
         (path / f"{configuration}_perturbed.json").write_text("\n".join(lines))
+    holdout = [json.dumps({"question": row.prompt, "answer": row.completion}) for row in question_rows(["city", "red"])]
+    (path / "holdout10.json").write_text("\n".join(holdout))
     return path

@@ -21,13 +21,15 @@ class Counter:
 
     def __init__(self, model) -> None:
         self.scored: list[tuple[int, ...]] = []
+        self.with_gradient: list[tuple[int, ...]] = []
         self.prompts = 0
         self.handle = model.get_decoder().register_forward_pre_hook(self.see, with_kwargs=True)
 
     def see(self, module, args, kwargs) -> None:
         cache = kwargs.get("past_key_values")
         if cache is None:
-            self.scored.extend(tuple(row) for row in kwargs["input_ids"].tolist())
+            seen = self.with_gradient if torch.is_grad_enabled() else self.scored
+            seen.extend(tuple(row) for row in kwargs["input_ids"].tolist())
         elif cache.get_seq_length() == 0:
             self.prompts += len(kwargs["input_ids"])
 
@@ -36,7 +38,9 @@ def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, set
     model = tiny_model()
     doubled = {name: [*rows, *rows] for name, rows in sets.items()}  # every row asked for twice
     counter = Counter(model)
-    evaluate(model, tokenizer, suite="closer_look", data=doubled)
+    doubled["holdout"] = question_rows(["city", "red"])
+    sets = sets | {"holdout": doubled["holdout"]}
+    evaluate(model, tokenizer, suite="tofu", data=doubled)
     counter.handle.remove()
     texts = {
         (row.prompt, text)
@@ -44,17 +48,21 @@ def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, set
         for row in rows
         for text in (
             row.completion,
-            *row.columns["perturbed_answer"],
+            *(row.columns["perturbed_answer"] if name != "holdout" else []),
             *([row.columns["paraphrased_answer"]] if name in ("forget", "retain") else []),
         )
     }
     head_check = 1  # three tokens that compare our head with the model's own, through the same decoder
     assert len(counter.scored) - 2 * head_check == len(texts)
-    assert counter.prompts == len({row.prompt for rows in sets.values() for row in rows})
+    # the backward passes of gradnorm aside, which need their own forward
+    assert len(counter.with_gradient) == len(
+        {(row.prompt, row.completion) for n in ("forget", "holdout") for row in sets[n]}
+    )
+    assert counter.prompts == len({row.prompt for name, rows in sets.items() if name != "holdout" for row in rows})
 
 
 def test_the_plan_shows_what_was_saved(tokenizer, sets) -> None:
-    work = plan(SUITES["tofu"], sets, tokenizer)
+    work = plan(SUITES["closer_look"], sets, tokenizer)
     # forget, retain: answer + (paraphrase, 3 wrong); real_authors, world_facts: (answer, 3 wrong) twice
     assert work.asked == 5 * (1 + 4) + 4 * (4 + 4)
     assert len(work.scored) == 5 * 5 + 4 * 4

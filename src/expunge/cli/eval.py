@@ -14,11 +14,17 @@ def evaluate_model(
     forget_split: Annotated[
         str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")
     ] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows never trained on, for membership inference; default: holdout10 with forget10, if there."
+        ),
+    ] = None,
     retain_model: Annotated[
         str | None, typer.Option(help="Model trained without the forget set, for forget quality.")
     ] = None,
     retain_results: Annotated[
-        Path | None, typer.Option(help="Results of that model, in place of the model itself.")
+        Path | None, typer.Option(help="Its results in place of the model: ours, or OpenUnlearning's *_EVAL.json.")
     ] = None,
     target_model: Annotated[str | None, typer.Option(help="The model before unlearning, for comparison.")] = None,
     embedding_model: Annotated[
@@ -39,6 +45,7 @@ def evaluate_model(
         suite=suite,
         data=data,
         forget_split=forget_split,
+        holdout=holdout,
         retain_model=retain_model,
         retain_results=retain_results,
         target_model=target_model,

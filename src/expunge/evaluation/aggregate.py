@@ -10,7 +10,8 @@ from expunge.evaluation.suite import SetSpec, Suite
 from expunge.evaluation.table import column_of
 from expunge.metrics import Better, Metric
 from expunge.metrics.bootstrap import interval, mean_interval, resampled_means
-from expunge.metrics.summaries import forget_efficacy, forget_quality, harmonic_mean, harmonic_means
+from expunge.metrics.membership import auc, auc_interval
+from expunge.metrics.summaries import forget_efficacy, forget_quality, harmonic_mean, harmonic_means, privleak
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,24 @@ class Summary:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def measurements(suite: Suite, table: pa.Table, sets: Sequence[str]) -> dict[str, Measurement]:
-    """The value of each metric on each set that was evaluated."""
+def measurements(
+    suite: Suite, table: pa.Table, sets: Sequence[str], reference: pa.Table | None = None
+) -> dict[str, Measurement]:
+    """The value of each metric on each set that was evaluated.
+
+    Args:
+        suite: its sets and metrics.
+        table: the examples of the model.
+        sets: the sets that were evaluated.
+        reference: the examples of the reference model, for metrics that are relative to one.
+    """
     facts = "fact_accuracy" in table.column_names and table["fact_accuracy"].null_count < len(table)
     return {
-        f"{spec.name}/{metric.name}": measure(metric, spec, table)
+        f"{spec.name}/{metric.name}": membership(metric, spec, suite, table, reference)
+        if metric.member
+        else measure(metric, spec, table)
         for spec in suite.sets
-        if spec.name in sets
+        if spec.name in sets and spec.kind != "holdout"  # the holdout is what the forget set is compared with
         for metric in suite.metrics_of(spec.kind)
         if facts or metric.name != "fact_accuracy"  # no published data has facts: nothing is missing there
     }
@@ -53,6 +65,40 @@ def measure(metric: Metric, spec: SetSpec, table: pa.Table) -> Measurement:
     if n == 0:
         return Measurement(None, metric.better[spec.kind], reason=metric.why_null)
     return Measurement(float(np.nanmean(terms)), metric.better[spec.kind], n, mean_interval(terms))
+
+
+def membership(metric: Metric, spec: SetSpec, suite: Suite, table: pa.Table, reference: pa.Table | None) -> Measurement:
+    """AUC of a set's scores against the holdout set's."""
+    scores = membership_scores(metric, spec, suite, table, reference)
+    if scores is None:
+        return Measurement(None, metric.better[spec.kind], reason=metric.why_null)
+    value = auc(*scores, metric.member)
+    return Measurement(value, metric.better[spec.kind], sum(map(len, scores)), auc_interval(*scores, metric.member))
+
+
+def membership_scores(
+    metric: Metric, spec: SetSpec, suite: Suite, table: pa.Table, reference: pa.Table | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The measured scores of a set [n] and of the holdout set [m]; None if either has none."""
+
+    def scores(set_name: str) -> np.ndarray:
+        if metric.relative_to is None:
+            found = column_of(table, set_name, metric.name)
+        elif reference is None:
+            return np.empty(0)
+        else:
+            found = column_of(table, set_name, metric.relative_to)
+            theirs = column_of(reference, set_name, metric.relative_to)
+            if len(found) != len(theirs):
+                return np.empty(0)
+            found = found - theirs
+        return found[~np.isnan(found)]
+
+    holdout = next((s.name for s in suite.sets if s.kind == "holdout"), None)
+    if holdout is None:
+        return None
+    pair = scores(spec.name), scores(holdout)
+    return pair if pair[0].size and pair[1].size else None
 
 
 def terms_of(metric: Metric, spec: SetSpec, table: pa.Table) -> np.ndarray:
@@ -111,6 +157,34 @@ def add_forget_quality(summary: Summary, truth_ratios: np.ndarray, reference: np
     summary.values["forget_quality"] = quality.p_value
     summary.values["forget_quality_n"] = quality.n
     summary.values["forget_quality_ks_distance"] = quality.distance
+
+
+def add_privleak(
+    summary: Summary,
+    auc_unlearned: float | None,
+    auc_retain: float | None,
+    resampled: tuple[np.ndarray, np.ndarray | float] | None,
+    why: str,
+) -> None:
+    """Add `privleak` = (AUC_u - AUC_retain) / AUC_retain * 100 of mia_min_k, in the MUSE convention (1 - our AUC).
+
+    Args:
+        summary: is added to.
+        auc_unlearned: ours; None where it was not measured.
+        auc_retain: of the retain model; None without one. Peers then assume 0.5; here it is null.
+        resampled: both over the bootstrap resamples, for the interval.
+        why: what to do about a missing one.
+    """
+    value = None if auc_unlearned is None or auc_retain is None else privleak(auc_unlearned, auc_retain)
+    summary.values["privleak"] = value
+    if value is None:
+        unmeasured = "mia_min_k was not measured: it needs holdout rows (--holdout)"
+        zero = "the retain model's AUC is 1: nothing to relate to"
+        summary.reasons["privleak"] = unmeasured if auc_unlearned is None else why if auc_retain is None else zero
+    elif resampled is not None:
+        ours, theirs = 1 - resampled[0], 1 - np.asarray(resampled[1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            summary.ci95["privleak"] = interval(100 * (ours - theirs) / theirs)
 
 
 def _why(left_out: Mapping[str, str], missing: Sequence[str]) -> str:

@@ -11,17 +11,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Row
 from expunge.errors import InputError, unknown
-from expunge.evaluation.aggregate import Summary, add_forget_quality, measurements, summarise
+from expunge.evaluation.aggregate import (
+    Summary,
+    add_forget_quality,
+    add_privleak,
+    measurements,
+    membership_scores,
+    summarise,
+)
 from expunge.evaluation.encoders import load_embedder, load_entailer
 from expunge.evaluation.fingerprints import code_section, data_section, recipe_section, same
 from expunge.evaluation.measure import Judges, examples, run_plan
 from expunge.evaluation.planner import plan
 from expunge.evaluation.progress import bars
+from expunge.evaluation.reference import Reference, from_results, read_reference
 from expunge.evaluation.results import Results, companion_path, load_results
 from expunge.evaluation.sets import EvaluationData, load_sets
 from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites import SUITES
 from expunge.evaluation.table import build_table, column_of
+from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
 from expunge.models import check_head, fingerprint, load_model
 
 if TYPE_CHECKING:
@@ -52,6 +61,7 @@ def evaluate(
     suite: str | Suite = "tofu",
     data: str | Path | Mapping[str, Sequence[Row] | str | Path],
     forget_split: str | None = None,
+    holdout: str | Path | None = None,
     retain_model: "str | Path | PreTrainedModel | PeftModel | None" = None,
     retain_results: str | Path | Results | None = None,
     target_model: "str | Path | PreTrainedModel | PeftModel | None" = None,
@@ -70,8 +80,10 @@ def evaluate(
         suite: "tofu" or "closer_look".
         data: a folder or Hub id in TOFU's layout, or rows (or a SPEC) per set name.
         forget_split: e.g. "forget10"; needed where the data has several.
+        holdout: SPEC of rows never trained on, for membership inference; default: the configuration of `data` that goes
+            with the forget split (`holdout10` with `forget10`), if there is one.
         retain_model: trained without the forget set; `forget_quality` compares with it.
-        retain_results: its results, in place of the model.
+        retain_results: its results in place of the model: ours, or the `*_EVAL.json` log that OpenUnlearning publishes.
         target_model: the model before unlearning, measured for comparison.
         embedding_model: Hub name or folder of a sentence-embedding model, for `cosine_similarity`.
         nli_model: Hub name or folder of an NLI classifier, for `entailment`.
@@ -98,13 +110,17 @@ def evaluate(
         load_embedder(embedding_model, device) if embedding_model else None,
         load_entailer(nli_model, device) if nli_model else None,
     )
-    setting = Setting(suite, load_sets(data, suite, forget_split), judges, batch_tokens, device, progress)
+    setting = Setting(suite, load_sets(data, suite, forget_split, holdout), judges, batch_tokens, device, progress)
     companions: dict[str, Results] = {}
+    retain: Reference | None = None
     if retain_model is not None:
         companions["retain"] = _evaluate_one(retain_model, tokenizer, setting, "retain model", _beside(out, "retain"))
+        retain = from_results(companions["retain"])
+    elif isinstance(retain_results, Results):
+        companions["retain"], retain = retain_results, from_results(retain_results)
     elif retain_results is not None:
-        companions["retain"] = retain_results if isinstance(retain_results, Results) else load_results(retain_results)
-    retain = companions.get("retain")
+        retain, stored = read_reference(retain_results)
+        companions.update({} if stored is None else {"retain": stored})
     if target_model is not None:
         companions["target"] = _evaluate_one(
             target_model, tokenizer, setting, "target model", _beside(out, "target"), retain
@@ -122,7 +138,7 @@ def _evaluate_one(
     setting: Setting,
     title: str,
     out: str | Path | None,
-    retain: Results | None = None,
+    retain: Reference | None = None,
 ) -> Results:
     """Evaluate one model, or take the table of an earlier evaluation of the very same."""
     path = str(model) if isinstance(model, str | Path) else model.name_or_path
@@ -135,16 +151,16 @@ def _evaluate_one(
     if table is None:
         table = _measure(model, tokenizer, setting, title)
     sets = list(setting.data.sets)
+    metrics = measurements(setting.suite, table, sets, None if retain is None else retain.table)
     summary = summarise(setting.suite, table, sets, setting.data.left_out)
-    if any(spec.kind == "forget" for spec in setting.suite.sets):
-        _forget_quality(summary, table, recipe, retain)
+    _compare(summary, setting, table, recipe, metrics, retain)
     return Results(
         suite=setting.suite.name,
         model={"path": path, "fingerprint": weights},
         data=data,
         recipe=recipe,
         code=code_section(),
-        metrics=measurements(setting.suite, table, sets),
+        metrics=metrics,
         summary=summary,
         table=table,
     )
@@ -184,27 +200,51 @@ def _earlier(out: str | Path | None, weights: str, data: Mapping, recipe: Mappin
     return earlier.table if same(earlier.to_json(), weights, data, recipe) else None
 
 
-def _forget_quality(summary: Summary, table: pa.Table, recipe: Mapping, retain: Results | None) -> None:
-    reference, why = None, NO_RETAIN_MODEL
+def _compare(
+    summary: Summary, setting: Setting, table: pa.Table, recipe: Mapping, metrics: Mapping, retain: Reference | None
+) -> None:
+    """Add what is told by comparison with the retain model: forget quality and privleak."""
+    suite, why = setting.suite, NO_RETAIN_MODEL
+    if retain is not None and retain.tokenizer not in (None, recipe["tokenizer"]):
+        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
+        retain = None
     if retain is not None:
-        if retain.recipe["tokenizer"] != recipe["tokenizer"]:
-            why = "the retain model has another tokenizer or chat template, so their truth ratios cannot be compared"
-        else:
-            _check_same_rows(table, retain)
-            reference = column_of(retain.table, "forget", "truth_ratio")
-    add_forget_quality(summary, column_of(table, "forget", "truth_ratio"), reference, why)
+        _check_same_rows(table, retain)
+    forget = next(spec for spec in suite.sets if spec.kind == "forget")
+    if "truth_ratio" in table.column_names:
+        reference = None if retain is None else retain.truth_ratios
+        add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)
+    if MIA_MIN_K not in suite.metrics:
+        return
+    measured = metrics.get(f"{forget.name}/mia_min_k")
+    ours = None if measured is None else measured.value
+    theirs = None if retain is None else retain.min_k_auc
+    resampled = None
+    if ours is not None and theirs is not None:
+        scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+        their_scores = None if retain.table is None else membership_scores(MIA_MIN_K, forget, suite, retain.table, None)
+        resampled = (
+            resampled_aucs(*scores, MIA_MIN_K.member),
+            theirs if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member),
+        )
+    add_privleak(summary, ours, theirs, resampled, why)
 
 
-def _check_same_rows(table: pa.Table, retain: Results) -> None:
-    """Truth ratios are compared row by row's worth: both models must have been asked the same."""
-    ours, theirs = (
-        t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
-        for t in (table, retain.table)
-    )
-    if ours != theirs:
+def _check_same_rows(table: pa.Table, retain: Reference) -> None:
+    """Both models must have been asked the same; of a published log the number of rows alone is known."""
+    if retain.table is None:
+        ours, theirs = len(column_of(table, "forget", "index")), retain.truth_ratios
+        same_rows, n = theirs is None or len(theirs) == ours, ours if theirs is None else len(theirs)
+    else:
+        asked, asked_there = (
+            t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
+            for t in (table, retain.table)
+        )
+        same_rows, ours, n = asked == asked_there, len(asked), len(asked_there)
+    if not same_rows:
         raise InputError(
-            f"The retain model's results ({retain.model['path']}) are of another forget set: {len(theirs)} rows there, "
-            f"{len(ours)} here, or other texts. Evaluate both with the same --data and --forget-split."
+            f"The retain model's results ({retain.name}) are of another forget set: {n} rows there, {ours} here, or "
+            "other texts. Evaluate both with the same --data and --forget-split."
         )
 
 

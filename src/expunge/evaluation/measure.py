@@ -1,13 +1,14 @@
 """From a plan to measured examples: the passes over the model, then everything each row's metrics look at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, end_of_turn
 from expunge.evaluation.encoders import Judge, cosines, entailments
 from expunge.evaluation.generator import generate, stop_tokens
+from expunge.evaluation.gradients import gradient_norms
 from expunge.evaluation.planner import Plan, RowPlan
 from expunge.evaluation.scorer import TokenScores, score
 from expunge.evaluation.sets import text_of
@@ -31,8 +32,9 @@ class Judges:
 class Measured:
     """What the passes over the model gave so far, by position in the plan."""
 
-    scores: dict[int, TokenScores]
-    answers: dict[int, list[int]]
+    scores: dict[int, TokenScores] = field(default_factory=dict)
+    answers: dict[int, list[int]] = field(default_factory=dict)
+    gradients: dict[int, float | None] = field(default_factory=dict)
 
 
 def run_plan(
@@ -43,14 +45,24 @@ def run_plan(
     progress: Progress = lambda stage, done, of: None,
 ) -> Measured:
     """Run the distinct rows and the distinct prompts through the model, once each."""
-    measured = Measured({}, {})
+    measured = Measured()
     training = model.training
     model.eval()
     try:
         progress("scoring", 0, len(plan.scored))
-        for batch in score(model, plan.scored, batch_tokens=batch_tokens):
-            measured.scores.update(batch)
-            progress("scoring", len(measured.scores), len(plan.scored))
+        for moments in (False, True):
+            for batch in score(
+                model,
+                plan.scored,
+                moments,
+                batch_tokens,
+                skip=lambda i, moments=moments: (i in plan.moments) != moments,
+            ):
+                measured.scores.update(batch)
+                progress("scoring", len(measured.scores), len(plan.scored))
+        for i, norm in gradient_norms(model, plan.scored, plan.gradients):
+            measured.gradients[i] = norm
+            progress("gradients", len(measured.gradients), len(plan.gradients))
         progress("generating", 0, len(plan.prompts))
         for answers in generate(model, plan.prompts, stop_tokens(model, tokenizer)):
             measured.answers.update(answers)
@@ -82,6 +94,8 @@ def examples(
             kind=spec.kind,
             choices=spec.choices,
             answer=None if where.answer is None else completion(where.answer),
+            answer_text=_text(tokenizer, plan.scored[where.answer]) if where.answer in plan.moments else None,
+            gradient_norm=measured.gradients.get(where.answer),
             paraphrase=None if where.paraphrase is None else completion(where.paraphrase),
             wrong=tuple(completion(i) for i in where.wrong),
             generation=output,
@@ -122,6 +136,10 @@ def judged(measured: Sequence[Example], rows: Sequence[Row], spec: SetSpec, judg
         for i, verdict in zip(asked, entailments(judges.entailer, pairs), strict=True):
             found[i] = replace(found[i], entails=verdict)
     return found
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
+    return tokenizer.decode(row.ids[row.start :], skip_special_tokens=True)
 
 
 def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:

@@ -36,6 +36,8 @@ class Plan:
         scored: distinct token rows for the one teacher-forced pass.
         prompts: distinct prompts for the one greedy pass.
         rows: per set, per row, where its values will be.
+        moments: positions in `scored` whose mean and standard deviation of log p_t are asked for.
+        gradients: positions in `scored` whose gradient norm is asked for: one backward pass each.
         asked: pairs asked for by the metrics, counted once per metric, as metric-by-metric evaluation would score them.
         asked_tokens: their tokens.
         asked_generations: generations asked for, counted once per metric.
@@ -44,6 +46,8 @@ class Plan:
     scored: Sequence[Encoded]
     prompts: Sequence[Prompt]
     rows: Mapping[str, Sequence[RowPlan]]
+    moments: frozenset[int]
+    gradients: Sequence[int]
     asked: int
     asked_tokens: int
     asked_generations: int
@@ -71,14 +75,17 @@ def plan(
     scored: dict[tuple[tuple[int, ...], int], int] = {}
     prompts: dict[Prompt, int] = {}
     plans: dict[str, list[RowPlan]] = {}
-    asked = asked_tokens = asked_generations = 0
+    with_moments: set[int] = set()
+    with_gradient: set[int] = set()
+    present = [spec for spec in suite.sets if spec.name in sets]
+    metrics = {spec.name: suite.measured_on(spec.kind, {s.kind for s in present}) for spec in present}
 
     def place(row: Row, text: str) -> int:
         encoded = encode(tokenizer, row, text, max_length)
         return scored.setdefault((encoded.ids, encoded.start), len(scored))
 
-    for spec in (s for s in suite.sets if s.name in sets):
-        needs = suite.needs_of(spec.kind)
+    for spec in present:
+        needs = frozenset().union(*(metric.needs for metric in metrics[spec.name]))
         wrong = "wrong" in needs or (spec.choices and "choices" in needs)
         plans[spec.name] = []
         for row in sets[spec.name]:
@@ -90,15 +97,30 @@ def plan(
                 generation=_prompt(row, suite, tokenizer, prompts, max_length) if "generation" in needs else None,
             )
             plans[spec.name].append(row_plan)
+            if row_plan.answer is not None:
+                with_moments.update([row_plan.answer] if "moments" in needs else [])
+                with_gradient.update([row_plan.answer] if "gradient" in needs else [])
     encoded = [Encoded(ids, start) for ids, start in scored]
-    for spec in (s for s in suite.sets if s.name in sets):
-        for metric in suite.metrics_of(spec.kind):
-            for row_plan in plans[spec.name]:
-                pairs = pairs_of(row_plan, metric.needs, spec.choices)
-                asked += len(pairs)
-                asked_tokens += sum(len(encoded[i].ids) for i in pairs)
-                asked_generations += "generation" in metric.needs and row_plan.generation is not None
-    return Plan(encoded, list(prompts), plans, asked, asked_tokens, asked_generations)
+    asked = [
+        pair
+        for spec in present
+        for metric in metrics[spec.name]
+        for row_plan in plans[spec.name]
+        for pair in pairs_of(row_plan, metric.needs, spec.choices)
+    ]
+    asked_generations = sum(
+        sum("generation" in metric.needs for metric in metrics[spec.name]) * len(plans[spec.name]) for spec in present
+    )
+    return Plan(
+        scored=encoded,
+        prompts=list(prompts),
+        rows=plans,
+        moments=frozenset(with_moments),
+        gradients=sorted(with_gradient),
+        asked=len(asked),
+        asked_tokens=sum(len(encoded[i].ids) for i in asked),
+        asked_generations=asked_generations,
+    )
 
 
 def pairs_of(row: RowPlan, needs: frozenset[str], choices: bool) -> list[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from expunge.data import Row, configurations, load_rows
 from expunge.errors import InputError, unknown
-from expunge.evaluation.suite import ANSWER, Suite
+from expunge.evaluation.suite import ANSWER, SetSpec, Suite
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,10 @@ class EvaluationData:
 
 
 def load_sets(
-    data: str | Path | Mapping[str, Sequence[Row] | str | Path], suite: Suite, forget_split: str | None = None
+    data: str | Path | Mapping[str, Sequence[Row] | str | Path],
+    suite: Suite,
+    forget_split: str | None = None,
+    holdout: str | Path | None = None,
 ) -> EvaluationData:
     """Find every set of the suite. All rows are taken: released code stops at 300 of 400 without saying so.
 
@@ -28,12 +31,15 @@ def load_sets(
         data: a folder or Hub id whose configurations have the suite's names, or rows (or a SPEC) per set name.
         suite: says which sets there are.
         forget_split: e.g. "forget10"; may be left out where the data has one `forget*_perturbed` alone.
+        holdout: SPEC of rows never trained on; default: the configuration `holdout10` that goes with `forget10`.
 
     Raises:
         InputError: no set of the suite is there, or it is not clear which forget split is meant.
     """
+    if holdout is not None and all(spec.name != "holdout" for spec in suite.sets):
+        raise InputError(f"Suite {suite.name!r} has no metric that needs a holdout set. Leave --holdout out.")
     if isinstance(data, Mapping):
-        return _given_sets(data, suite, forget_split)
+        return _given_sets(data if holdout is None else {**data, "holdout": holdout}, suite, forget_split)
     known = configurations(data)
     if forget_split is None:
         forget_split = _only_forget_split(data, known, suite)
@@ -42,18 +48,27 @@ def load_sets(
     sets: dict[str, list[Row]] = {}
     left_out: dict[str, str] = {}
     for spec in suite.sets:
-        if "{forget_split}" in spec.configuration and forget_split is None:
+        if spec.name == "holdout" and holdout is not None:
+            sets[spec.name] = load_rows(holdout)
+            continue
+        if "split}" in spec.configuration and forget_split is None:
             left_out[spec.name] = f"{data} has no configuration forget*_perturbed"
             continue
-        configuration = spec.configuration.format(forget_split=forget_split)
+        configuration = configuration_of(spec, forget_split)
         if configuration in known:
             sets[spec.name] = load_rows(f"{data}:{configuration}")
         else:
             left_out[spec.name] = f"{data} has no configuration {configuration}"
     if not sets:
-        wanted = ", ".join(s.configuration.format(forget_split="<forget split>") for s in suite.sets)
+        wanted = ", ".join(configuration_of(spec, forget_split or "forget*") for spec in suite.sets)
         raise InputError(f"{data} has none of the sets of suite {suite.name!r} ({wanted}). Found: {', '.join(known)}.")
     return EvaluationData(str(data), forget_split, sets, left_out)
+
+
+def configuration_of(spec: SetSpec, forget_split: str | None) -> str:
+    """The configuration a set is read from; `holdout10` goes with `forget10`."""
+    holdout_split = (forget_split or "").replace("forget", "holdout", 1)
+    return spec.configuration.format(forget_split=forget_split, holdout_split=holdout_split)
 
 
 def text_of(row: Row, column: str) -> str | None:

@@ -1,9 +1,10 @@
 """What a suite is, as data: its sets, where each finds its texts, its metrics, and the parts of its summaries."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from expunge.metrics import Kind, Metric, Need
+from expunge.metrics import Kind, Metric
 
 ANSWER = "answer"
 """In place of a column's name: the row's own completion, whatever its layout calls it."""
@@ -15,7 +16,7 @@ class SetSpec:
 
     Attributes:
         name: in results (`<name>/<metric>`).
-        configuration: of the data folder or Hub data set; `{forget_split}` is replaced.
+        configuration: of the data folder or Hub data set; `{forget_split}` and `{holdout_split}` are replaced.
         kind: what the set is for.
         paraphrase: column of the paraphrased answer, or ANSWER.
         wrong: column of the wrong answers (a list).
@@ -62,9 +63,9 @@ class Suite:
         """The metrics reported on sets of a kind."""
         return tuple(m for m in self.metrics if kind in m.kinds)
 
-    def needs_of(self, kind: Kind) -> frozenset[Need]:
-        """What must be measured on sets of a kind: the union over its metrics."""
-        return frozenset().union(*(m.needs for m in self.metrics_of(kind)))
+    def measured_on(self, kind: Kind, kinds: Collection[Kind]) -> tuple[Metric, ...]:
+        """The metrics to measure on sets of a kind, where sets of `kinds` are there: membership needs a holdout."""
+        return tuple(m for m in self.metrics_of(kind) if m.member is None or {"forget", "holdout"} <= set(kinds))
 
     def new_tokens(self, prompt_tokens: int) -> int:
         """How many tokens may be generated after a prompt of this length."""

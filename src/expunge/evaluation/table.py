@@ -19,14 +19,16 @@ TEXT_COLUMNS = ("question", "answer", "generation")
 def build_table(suite: Suite, sets: Mapping[str, Sequence[Row]], measured: Mapping[str, Sequence[Example]]) -> pa.Table:
     """Compute every metric's value on every example; null where it was not measured."""
     columns: dict[str, list] = {name: [] for name in ("set", "index", *TEXT_COLUMNS)}
-    values: dict[str, list[float | None]] = {metric.name: [] for metric in suite.metrics}
-    for spec in (s for s in suite.sets if s.name in sets):
-        reported = suite.metrics_of(spec.kind)
+    stored = [metric for metric in suite.metrics if metric.relative_to is None]  # the rest follow from two tables
+    values: dict[str, list[float | None]] = {metric.name: [] for metric in stored}
+    present = [spec for spec in suite.sets if spec.name in sets]
+    for spec in present:
+        reported = suite.measured_on(spec.kind, {s.kind for s in present})
         for index, (row, example) in enumerate(zip(sets[spec.name], measured[spec.name], strict=True)):
             fields = (spec.name, index, row.prompt, row.completion, example.generation)
             for name, value in zip(columns, fields, strict=True):
                 columns[name].append(value)
-            for metric in suite.metrics:
+            for metric in stored:
                 values[metric.name].append(metric.per_example(example) if metric in reported else None)
     types = {"set": pa.string(), "index": pa.int64()} | dict.fromkeys(TEXT_COLUMNS, pa.string())
     arrays = {name: pa.array(column, types[name]) for name, column in columns.items()}

@@ -3,7 +3,16 @@
 from expunge.metrics.base import Better, Completion, Example, Kind, Metric, Need
 from expunge.metrics.entailment import ENTAILMENT
 from expunge.metrics.facts import FACT_ACCURACY
-from expunge.metrics.probability import PROBABILITY
+from expunge.metrics.membership import (
+    MIA_GRADNORM,
+    MIA_LOSS,
+    MIA_MIN_K,
+    MIA_MIN_K_PLUS_PLUS,
+    MIA_REFERENCE,
+    MIA_ZLIB,
+)
+from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
+from expunge.metrics.probability import PROBABILITY, PROBABILITY_GAP
 from expunge.metrics.rouge import ROUGE_L_RECALL
 from expunge.metrics.similarity import COSINE_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
@@ -18,6 +27,15 @@ METRICS: tuple[Metric, ...] = (
     COSINE_SIMILARITY,
     ENTAILMENT,
     FACT_ACCURACY,
+    EXTRACTION_STRENGTH,
+    EXACT_MEMORIZATION,
+    PROBABILITY_GAP,
+    MIA_LOSS,
+    MIA_ZLIB,
+    MIA_MIN_K,
+    MIA_MIN_K_PLUS_PLUS,
+    MIA_GRADNORM,
+    MIA_REFERENCE,
 )
 
 __all__ = ["METRICS", "Better", "Completion", "Example", "Kind", "Metric", "Need"]

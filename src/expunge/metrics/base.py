@@ -12,6 +12,9 @@ Kind = Literal["forget", "retain", "holdout"]
 
 Need = Literal[
     "answer",
+    "answer_text",
+    "moments",
+    "gradient",
     "paraphrase",
     "wrong",
     "choices",
@@ -19,12 +22,11 @@ Need = Literal[
     "similarity",
     "entailment",
     "fact",
-    "gradient",
-    "reference",
 ]
 """What must be measured for a metric; the planner takes the union over all metrics, so that nothing runs twice.
 
-"choices" are the wrong answers on sets whose answer competes with them; "wrong" are they on every set.
+"choices" are the wrong answers on sets whose answer competes with them; "wrong" are they on every set. "moments" are
+the mean and standard deviation of log p_t under p_t, from the same pass as the log-probabilities.
 """
 
 
@@ -65,6 +67,7 @@ class Example:
         kind: what the row's set is for.
         choices: whether the answer competes with the wrong answers (TOFU's real authors and world facts).
         answer: the row's own answer under the model.
+        answer_text: that answer, decoded from its tokens.
         paraphrase: its paraphrase (the answer itself where the suite says so).
         wrong: the wrong answers, in the row's order.
         generation: the model's greedy answer, decoded.
@@ -74,12 +77,12 @@ class Example:
         similarity: cosine of the sentence embeddings of the greedy answer and the truth.
         entails: whether the NLI model finds that premise entails hypothesis (suite-specific direction).
         gradient_norm: mean over parameter tensors of the L2 norm of the gradient of the answer's token-mean loss.
-        reference_nll: nll/T of the answer under the reference model.
     """
 
     kind: Kind
     choices: bool = False
     answer: Completion | None = None
+    answer_text: str | None = None
     paraphrase: Completion | None = None
     wrong: tuple[Completion, ...] = ()
     generation: str | None = None
@@ -89,7 +92,6 @@ class Example:
     similarity: float | None = None
     entails: bool | None = None
     gradient_norm: float | None = None
-    reference_nll: float | None = None
 
 
 def unchanged(values: np.ndarray, kind: Kind) -> np.ndarray:
@@ -110,7 +112,9 @@ class Metric:
         kinds: the kinds of set it is reported on.
         better: the direction that is good, per kind of set.
         terms: per-example values of a kind of set -> the numbers whose mean is the set's value; elementwise.
-        against: for membership inference, the kind of set whose values this set's are told apart from (AUC).
+        member: for membership inference, which values speak for membership; the forget set's value is then the AUC
+            against the holdout set in place of a mean.
+        relative_to: a metric whose per-example values under a reference model are taken off this one's.
         why_null: what would have to be given for the value to be measured.
     """
 
@@ -122,5 +126,6 @@ class Metric:
     kinds: tuple[Kind, ...] = ("forget", "retain")
     better: dict[Kind, Better] = field(default_factory=lambda: {"forget": "lower", "retain": "higher"})
     terms: Callable[[np.ndarray, Kind], np.ndarray] = unchanged
-    against: Kind | None = None
+    member: Literal["higher", "lower"] | None = None
+    relative_to: str | None = None
     why_null: str = "no row of this set has the values it needs"

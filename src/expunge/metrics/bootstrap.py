@@ -10,9 +10,13 @@ SEED = 0
 
 
 @cache
-def draws(n: int) -> np.ndarray:
-    """How often each of `n` examples is in each resample, [DRAWS, n]; a function of n alone, so runs agree and pair."""
-    generator = np.random.default_rng([SEED, n])
+def draws(n: int, stream: int = 0) -> np.ndarray:
+    """How often each of `n` examples is in each resample, [DRAWS, n].
+
+    A function of n and the stream alone: the same rows are drawn for every model, so that differences are paired. A
+    second set that must be drawn independently of the first takes another stream.
+    """
+    generator = np.random.default_rng([SEED, n, stream])
     return generator.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Summaries over sets: model utility, forget efficacy, forget quality (TOFU 2401.06121, Closer Look 2410.08109)."""
+"""Summaries over sets: utility, efficacy, forget quality, privleak (arXiv 2401.06121, 2410.08109, 2407.06460)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,3 +46,12 @@ def forget_quality(truth_ratios: np.ndarray, reference: np.ndarray) -> ForgetQua
     """
     test = stats.ks_2samp(1 / truth_ratios, 1 / reference)
     return ForgetQuality(float(test.pvalue), float(test.statistic), len(truth_ratios), len(reference))
+
+
+def privleak(auc_unlearned: float, auc_retain: float) -> float | None:
+    """(AUC_u - AUC_retain) / AUC_retain * 100 with MUSE's AUC, which is 1 - ours; None where the divisor is 0.
+
+    Near 0 the forget set is told from the holdout no better and no worse than from a model that never saw it.
+    """
+    ours, theirs = 1 - auc_unlearned, 1 - auc_retain
+    return None if theirs == 0 else 100 * (ours - theirs) / theirs

@@ -6,19 +6,22 @@ the row's own prompt.
 
 from dataclasses import replace
 
-from expunge.evaluation.suites.tofu import TOFU
+from expunge.evaluation.suites.tofu import FORGET, REAL_AUTHORS, RETAIN, TOFU, WORLD_FACTS
 from expunge.metrics.entailment import ENTAILMENT
+from expunge.metrics.facts import FACT_ACCURACY
 from expunge.metrics.probability import PROBABILITY
 from expunge.metrics.rouge import ROUGE_L_RECALL
 from expunge.metrics.similarity import COSINE_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
 from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK
 
+SIX = (PROBABILITY, ROUGE_L_RECALL, TRUTH_RATIO_CLOSER_LOOK, TOKEN_ENTROPY, COSINE_SIMILARITY, ENTAILMENT)
 CLOSER_LOOK = replace(
     TOFU,
     name="closer_look",
     source="2410.08109",
-    metrics=tuple(TRUTH_RATIO_CLOSER_LOOK if m.name == "truth_ratio" else m for m in TOFU.metrics),
+    sets=(FORGET, RETAIN, REAL_AUTHORS, WORLD_FACTS),
+    metrics=(*SIX, FACT_ACCURACY),
     limit_counts_prompt=True,
-    utility=(PROBABILITY, ROUGE_L_RECALL, TRUTH_RATIO_CLOSER_LOOK, TOKEN_ENTROPY, COSINE_SIMILARITY, ENTAILMENT),
+    utility=SIX,
 )

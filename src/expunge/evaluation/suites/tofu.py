@@ -3,7 +3,16 @@
 from expunge.evaluation.suite import ANSWER, SetSpec, Suite
 from expunge.metrics.entailment import ENTAILMENT
 from expunge.metrics.facts import FACT_ACCURACY
-from expunge.metrics.probability import PROBABILITY
+from expunge.metrics.membership import (
+    MIA_GRADNORM,
+    MIA_LOSS,
+    MIA_MIN_K,
+    MIA_MIN_K_PLUS_PLUS,
+    MIA_REFERENCE,
+    MIA_ZLIB,
+)
+from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
+from expunge.metrics.probability import PROBABILITY, PROBABILITY_GAP
 from expunge.metrics.rouge import ROUGE_L_RECALL
 from expunge.metrics.similarity import COSINE_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
@@ -18,11 +27,13 @@ REAL_AUTHORS = SetSpec(
 WORLD_FACTS = SetSpec(
     "world_facts", "world_facts_perturbed", "retain", paraphrase=ANSWER, truth="original_answer", choices=True
 )
+# As many rows as are forgotten, of the same kind, that no model was trained on: for membership inference.
+HOLDOUT = SetSpec("holdout", "{holdout_split}", "holdout")
 
 TOFU = Suite(
     name="tofu",
     source="2401.06121",
-    sets=(FORGET, RETAIN, REAL_AUTHORS, WORLD_FACTS),
+    sets=(FORGET, RETAIN, REAL_AUTHORS, WORLD_FACTS, HOLDOUT),
     metrics=(
         PROBABILITY,
         ROUGE_L_RECALL,
@@ -31,6 +42,15 @@ TOFU = Suite(
         COSINE_SIMILARITY,
         ENTAILMENT,
         FACT_ACCURACY,
+        EXTRACTION_STRENGTH,
+        EXACT_MEMORIZATION,
+        PROBABILITY_GAP,
+        MIA_LOSS,
+        MIA_ZLIB,
+        MIA_MIN_K,
+        MIA_MIN_K_PLUS_PLUS,
+        MIA_GRADNORM,
+        MIA_REFERENCE,
     ),
     max_tokens=200,
     limit_counts_prompt=False,
