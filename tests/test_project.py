@@ -36,6 +36,7 @@ ROOMS = {
     "cli": {"report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
 }
 FOR_ALL = {"errors", "files"}
+SECTIONS = ("objective", "train", "lora")
 
 
 def pyproject() -> dict:
@@ -100,16 +101,14 @@ def test_every_documented_command_is_one_the_command_line_accepts(command, appli
         return
     assert words[0] in application.commands, f"expunge has no command {words[0]!r}"
     parsed = application.commands[words[0]].make_context(words[0], words[1:])  # raises for what it does not know
-    free = [word for word in parsed.params.get("words") or [] if "=" in word]
-    if free:
-        from expunge.training.recipe import check_train_options, parse_overrides
+    from expunge.objectives import build_objective
+    from expunge.training.recipe import check_train_options, parse_overrides
 
-        options = parse_overrides(free)
-        check_train_options({k.removeprefix("train."): v for k, v in options.items() if k.startswith("train.")})
+    free = parse_overrides([word for word in parsed.params.get("words") or [] if "=" in word])
+    of = {section: {k.partition(".")[2]: v for k, v in free.items() if k.startswith(section)} for section in SECTIONS}
+    check_train_options(of["train"])
     if parsed.params.get("objective"):
-        from expunge.objectives import build_objective
-
-        build_objective(parsed.params["objective"])
+        build_objective(parsed.params["objective"], of["objective"])
 
 
 def test_every_make_target_in_the_documents_exists():
