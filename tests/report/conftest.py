@@ -119,7 +119,7 @@ def write_results(
             },
             "left_out": {"holdout": "the folder has no configuration holdout10"},
         },
-        "recipe": {"fingerprint": "settings-0"},
+        "recipe": {"fingerprint": "settings-0", "tokenizer": "tokenizer-0"},
         "code": {"version": "0.1.0"},
         "metrics": metrics,
         "summary": summary,
@@ -156,15 +156,16 @@ def write_run(
         "forget": "world:forget10",
         "retain": "world:retain90",
         "idk": None,
-        "objective": {"name": objective, "forget_weight": 0.5},
+        "objective": {"name": objective, **({"NPO.weight": 0.5, "NPO.beta": 0.1} if "NPO" in objective else {})},
         "train": {
             "learning_rate": 1e-3,
-            "num_train_epochs": 5,
+            "num_train_epochs": 5.0,
             "per_device_train_batch_size": 4,
             "gradient_accumulation_steps": 2,
+            "seed": 7,
         },
         "lora": None,
-        "seed": 0,
+        "trust_remote_code": False,
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     first, _, second = objective.partition("+")
@@ -182,9 +183,14 @@ def write_run(
         for i in range(1, steps + 1)
     ]
     (folder / "train_log.jsonl").write_text("".join(json.dumps(step) + "\n" for step in log))
-    (folder / "environment.json").write_text(
-        json.dumps({"python": "3.11.7", "packages": {"torch": "2.13.0"}, "platform": "Linux", "seed": 0})
-    )
+    environment = {
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "platform": "Linux",
+        "seed": 7,
+        "fingerprints": {"target_model": "weights-t", "forget": "rows-f", "retain": "rows-r"},
+        "rows": {"forget": 40, "retain": 360},
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
     return folder
 
 

@@ -15,6 +15,7 @@ import expunge
 from expunge.files import whole_file
 from expunge.report import figures, verdict
 from expunge.report.answers import answers
+from expunge.report.checks import doubts
 from expunge.report.load import Comparison, Measurement, RunResult, load_comparison, objective_name
 from expunge.report.redaction import Redaction
 from expunge.report.tables import SUMMARIES, fingerprints, gaps, glossary, overview, settings, tables
@@ -72,6 +73,7 @@ def render(comparison: Comparison, redaction: Redaction) -> str:
         verdicts=list(zip(comparison.runs, verdicts, strict=True)),
         outcome=outcome(comparison.runs, verdicts),
         thresholds=verdict,
+        doubts=doubts(comparison),
         overview=overview(comparison, verdicts),
         plane=plane(comparison),
         tables=tables(comparison),
@@ -88,23 +90,21 @@ def asked(comparison: Comparison) -> dict[str, Any]:
     """What the runs were asked to do, in words: shared facts once, then each run's objective and settings."""
 
     def shared(key: str) -> list[str]:
-        values = [run.recipe.get(key) for run in comparison.runs]
-        return list(dict.fromkeys(str(value) for value in values if value is not None))
+        found = []
+        for run in (run for run in comparison.runs if run.recipe.get(key) is not None):
+            rows = (run.environment.get("rows") or {}).get(key)
+            found.append(f"{run.recipe[key]} ({rows} rows)" if rows else str(run.recipe[key]))
+        return list(dict.fromkeys(found))
 
-    data = comparison.runs[0].results.data
+    results = comparison.runs[0].results
+    sets = ", ".join(f"{set_label(name)} ({rows.rows} rows)" for name, rows in results.data.sets.items())
     return {
         "facts": [
             ("Model that had to forget", shared("model")),
             ("Forget set", shared("forget")),
             ("Retain set", shared("retain")),
             ("Refusals", shared("idk")),
-            (
-                "Measured on",
-                [
-                    f"{data.spec}, suite {comparison.runs[0].results.suite}: "
-                    + ", ".join(f"{set_label(name)} ({rows.rows} rows)" for name, rows in data.sets.items())
-                ],
-            ),
+            ("Measured on", [f"{results.data.spec}, suite {results.suite}: {sets}"]),
         ],
         "objectives": [(run.name, terms(run), settings_in_words(run)) for run in comparison.runs],
     }
@@ -134,22 +134,22 @@ def terms(run: RunResult) -> list[tuple[str, float, str]]:
 
 def settings_in_words(run: RunResult) -> str:
     """The training settings that matter most, as a sentence."""
-    train, lora = run.recipe.get("train") or {}, run.recipe.get("lora")
-    if not train:
+    if not run.recipe:
         return "Settings are not recorded: no recipe.yaml lies beside the results."
+    # The environment has the defaults that a recipe leaves out.
+    train = {**(run.environment.get("train") or {}), **(run.recipe.get("train") or {})}
+    lora, seed = run.recipe.get("lora"), train.get("seed", run.environment.get("seed"))
     rows = train.get("per_device_train_batch_size"), train.get("gradient_accumulation_steps")
+    last = run.steps[-1] if run.steps else None
     parts = [
-        "only a LoRA adapter" + (f" of rank {lora['r']}" if lora.get("r") else "") + " trained"
-        if lora
-        else "all weights trained",
+        f"only a LoRA adapter of rank {lora.get('r')} trained" if lora else "all weights trained",
         f"learning rate {train['learning_rate']:g}" if "learning_rate" in train else "",
         f"{train['num_train_epochs']:g} passes over the forget set" if "num_train_epochs" in train else "",
-        f"{rows[0] * rows[1]} forget rows a step ({rows[0]} × {rows[1]})" if all(rows) else "",
-        f"seed {run.recipe['seed']}" if "seed" in run.recipe else "",
+        f"{rows[0] * rows[1]} forget rows a step and process ({rows[0]} × {rows[1]})" if all(rows) else "",
+        f"seed {seed}" if seed is not None else "",
+        f"{last.step} optimiser steps" if last else "",
+        f"{last.seconds:.0f} seconds" if last and last.seconds else "",
     ]
-    if run.steps:
-        last = run.steps[-1]
-        parts.append(f"{last.step} optimiser steps" + (f" in {last.seconds:.0f} s" if last.seconds else ""))
     sentence = ", ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
 

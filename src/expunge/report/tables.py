@@ -26,6 +26,7 @@ class Cell:
     interval: str = ""
     n: int = 0
     reason: str = ""
+    absent: str = "not measured"
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def _summary_line(comparison: Comparison, name: str) -> Line:
         measured = model.summary(name)
         reason = model.results.reasons.get(name, "not in the results")
         cell = _cell(measured, words.share) if measured else Cell(None, reason=reason)
+        if name == "forget_quality" and measured is None and model is comparison.retain:
+            cell = Cell(None, reason="the others are compared with it", absent="the reference")
         distance = model.results.summary.get("forget_quality_ks_distance")
         if name == "forget_quality" and cell.value is not None and distance is not None:
             cell = Cell(f"p = {cell.value}", f"KS {number(distance)}", cell.n)
@@ -166,7 +169,8 @@ def gaps(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
         for name, why in results.data.left_out.items():
             note(why, f"the set {set_label(name)}", model.name)
         for name in (n for n, value in results.summary.items() if value is None and n in results.reasons):
-            note(results.reasons[name], wording(name).label, model.name)
+            if name != "forget_quality" or model is not comparison.retain:  # nothing is missing: it is the reference
+                note(results.reasons[name], wording(name).label, model.name)
         for file, why in model.missing.items():
             note(why, f"the file {file}", model.name)
     for role, model in (("target", comparison.target), ("retain model", comparison.retain)):

@@ -25,9 +25,7 @@ def terminal_table(comparison: Comparison) -> Table:
     table.add_column("kept")
     for name, cells, judged in content["rows"]:
         numbers = [
-            Text(f"{cell.value}\n{cell.interval}\nn = {cell.n}")
-            if cell.value is not None
-            else Text("not measured", "dim")
+            Text(f"{cell.value}\n{cell.interval}\nn = {cell.n}") if cell.value is not None else Text(cell.absent, "dim")
             for cell in cells
         ]
         words = (

@@ -100,14 +100,8 @@ def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | Non
         return Finding(question, "yes", answer, evidence + left, limits)
     if "above" in levels:
         return Finding(question, "no", "The forget set's answers are still produced.", evidence, limits)
-    return Finding(
-        question,
-        "open",
-        f"Whether the forget set is forgotten is not settled: the interval of {names} reaches across "
-        f"{100 * NEAR_RETAIN:.0f} percentage points above the retain model's value.",
-        evidence,
-        limits,
-    )
+    answer = _unsettled(leading, retain)
+    return Finding(question, "open", answer, evidence, limits)
 
 
 def utility(run: RunResult, target: RunResult | None) -> Finding:
@@ -229,6 +223,25 @@ def _level(metric: str, measured: Measurement, target: RunResult | None, retain:
     if ends is None or ends[0] <= limit < ends[1]:
         return "between"
     return "near" if ends[1] <= limit else "above"
+
+
+def _unsettled(leading: dict[str, Measurement], retain: RunResult) -> str:
+    """Says which way it looks, how far the interval reaches and how far it may."""
+    limits = {metric: retain.metric(f"forget/{metric}").value + NEAR_RETAIN for metric in leading}
+    gone = all(measured.value <= limits[metric] for metric, measured in leading.items())
+    reach = [
+        f"{wording(metric).label} may be {_up_to(metric, measured)}, at most "
+        f"{number(limits[metric], wording(metric).share)} would do"
+        for metric, measured in leading.items()
+        if _level(metric, measured, None, retain) == "between"
+    ]
+    look = "gone" if gone else "still there"
+    return f"Whether the forget set is forgotten is not settled: its answers look {look}, but {_listed(reach)}."
+
+
+def _up_to(metric: str, measured: Measurement) -> str:
+    ends = bounds(metric, measured)
+    return "anything" if ends is None else f"up to {number(ends[1], wording(metric).share)}"
 
 
 def _without_retain(
