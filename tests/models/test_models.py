@@ -1,5 +1,7 @@
 """The one forward, fingerprints and loading."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,11 +9,13 @@ import tinymodels as tiny
 from expunge.data import encode
 from expunge.models import (
     Request,
+    attach_views,
     check_head,
     fingerprint,
     fingerprint_rows,
     fingerprint_tokenizer,
     load_model,
+    run_views,
     token_values,
 )
 from expunge.models.forward import plan_passes
@@ -44,6 +48,19 @@ def test_log_probabilities_are_those_of_the_row_alone(tokenizer, model, monkeypa
             logp = model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
             alone += [logp[t - 1, row.ids[t]] for t in range(row.start, len(row.ids))]
     torch.testing.assert_close(ours, torch.stack(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_an_attached_model_still_generates_and_its_copy_is_its_own(tokenizer, model):
+    ids = torch.tensor([[5, 6, 7]])
+    options = {"max_new_tokens": 4, "do_sample": False, "attention_mask": torch.ones_like(ids)}
+    before = model.generate(ids, **options)
+    attach_views(model)
+    assert torch.equal(model.generate(ids, **options), before)
+    twin = copy.deepcopy(model)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    request = Request([encode(tokenizer, tiny.FORGET[0])], [log_probability])
+    (zeroed,), (own,) = run_views(model, [request])[0], run_views(twin, [request])[0]
+    assert zeroed.std() < 1e-6 < own.std()
 
 
 def test_one_bit_changes_the_fingerprint(model):

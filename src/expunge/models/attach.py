@@ -1,6 +1,8 @@
 """Make a model answer `model(views=...)`, so that wrappers (DDP, FSDP2, PEFT, autocast) see an ordinary forward."""
 
 from collections.abc import Sequence
+from functools import wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -24,12 +26,13 @@ def attach_views(model: "PreTrainedModel | PeftModel") -> None:
     output head that the chunks of logits need.
     """
     causal = causal_model(model)
-    original = causal.forward
+    original = type(causal).forward
 
-    def forward(*args: Any, views: Sequence[Request] | None = None, **kwargs: Any) -> Any:
-        return original(*args, **kwargs) if views is None else token_values(causal, views)
+    @wraps(original)  # `generate` reads the signature
+    def forward(self: PreTrainedModel, *args: Any, views: Sequence[Request] | None = None, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs) if views is None else token_values(self, views)
 
-    causal.forward = forward  # type: ignore[method-assign]
+    causal.forward = MethodType(forward, causal)  # a method, so that a deep copy runs the copy's own weights
 
 
 def run_views(model: Any, requests: Sequence[Request]) -> list[list[Tensor]]:

@@ -1,0 +1,233 @@
+"""Training speed and memory: expunge against a plain implementation, same rows, same optimiser steps, in one run.
+
+    python benchmarks/train.py --shape cpu30m --objective NPO+GD --objective IDK+AP --data TOFU-FOLDER --json OUT
+
+Each objective and side runs in a process of its own, so that peak memory is its own. Time is that of the whole of
+`trainer.train()` (or of the plain loop), the reference values and the optimiser included, divided by the steps.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+SHAPES = {
+    # hidden, layers, heads, key-value heads, intermediate, vocabulary, micro-batch, steps per epoch, epochs
+    "tiny": (128, 4, 4, 4, 352, 4096, 8, 2, 5),
+    "cpu30m": (384, 10, 6, 6, 1024, 32000, 8, 1, 5),
+    "llama1b": (2048, 16, 32, 8, 8192, 128256, 8, 2, 5),
+    "llama8b": (4096, 32, 32, 8, 14336, 128256, 4, 2, 3),
+}
+OBJECTIVES = ["GA+GD", "NPO+GD", "DPO+GD", "NPO+KL", "ME+GD", "IDK+AP", "RMU+EMBED"]
+LEARNING_RATE, WEIGHT_DECAY, SEED = 1e-5, 0.01, 7
+
+
+def rows_of(data):
+    """Forget and retain rows: TOFU's where its folder is given, else the embedded example's."""
+    from expunge.data import load_rows
+
+    if data:
+        return load_rows(f"{data}:forget10"), load_rows(f"{data}:retain90")
+    from expunge.worlds.corpus import write_world
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_world(Path(folder) / "world", people=60, seed=SEED)
+        return load_rows(f"{folder}/world:forget10"), load_rows(f"{folder}/world:retain90")
+
+
+def build(shape, vocabulary, rows):
+    """A random Llama of the shape and a tokenizer with a vocabulary of at most its size."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from expunge.worlds.tiny import train_tokenizer
+
+    hidden, layers, heads, kv, inner, default, *_ = SHAPES[shape]
+    vocabulary = vocabulary or default
+    tokenizer = train_tokenizer((text for row in rows for text in (row.prompt, row.completion)), min(vocabulary, 8192))
+    torch.manual_seed(SEED)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        intermediate_size=inner,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device):
+        model = LlamaForCausalLM(config)
+    return model, tokenizer
+
+
+def plan(shape, objective, data, vocabulary):
+    """Model, tokenizer, rows and the trainer both sides take their batches from."""
+    from expunge import UnlearningConfig, UnlearningTrainer
+
+    *_, batch, steps, epochs = SHAPES[shape]
+    forget, retain = rows_of(data)
+    model, tokenizer = build(shape, vocabulary, retain)
+    folder = tempfile.mkdtemp(prefix="expunge-benchmark-")
+    args = UnlearningConfig(
+        output_dir=folder,
+        objective=objective,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=1,
+        num_train_epochs=epochs,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        weight_decay=WEIGHT_DECAY,
+        save_strategy="no",
+        disable_tqdm=True,
+        seed=SEED,
+        stop_at_chance=False,
+    )
+    return UnlearningTrainer(model, args, forget[: batch * steps], retain, tokenizer), model
+
+
+def run(side, shape, objective, data, vocabulary, pipe):
+    """One side of one objective; sends its numbers through the pipe."""
+    import torch
+
+    trainer, model = plan(shape, objective, data, vocabulary)
+    cuts = [cut for epoch in range(int(trainer.args.num_train_epochs)) for cut in batches(trainer, epoch)]
+    loaded = peak_mib(torch, reset=True)
+    start = time.perf_counter()
+    if side == "expunge":
+        trainer.train()
+        log = (Path(trainer.args.output_dir) / "train_log.jsonl").read_text().splitlines()
+        losses = [json.loads(line)["loss"] for line in log]
+    else:
+        from plain import train
+
+        rows = ({view: list(part.rows) for view, part in cut.items()} for cut in cuts)
+        losses = list(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) / len(cuts)
+    tokens = sum(len(row.ids) for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
+    predicted = sum(row.completion_tokens for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
+    peak = peak_mib(torch)
+    flops = 6 * (body_parameters(model) * tokens + model.lm_head.weight.numel() * predicted)
+    pipe.send({"seconds": seconds, "losses": losses, "peak": peak, "loaded": loaded, "tokens": tokens, "flops": flops})
+
+
+def batches(trainer, epoch):
+    """The rows of each optimiser step of an epoch, by view."""
+    size, pairing = trainer.args.per_device_train_batch_size, trainer.pairing
+    order = pairing.order(epoch)
+    for at in range(0, len(order), size):
+        keys = {
+            v: [k for i in order[at : at + size] for k in pairing.keys(v, epoch, i)] for v in trainer.objective.views
+        }
+        yield trainer.rows.cut(keys)
+
+
+def body_parameters(model):
+    return sum(p.numel() for p in model.model.layers.parameters())
+
+
+def peak_mib(torch, reset=False):
+    """The most memory this process held so far: on the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated() / 2**20
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def matmul_rate():
+    """Floating-point operations per second of a large matrix product on this device, the best of five."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = 8192 if device == "cuda" else 1536
+    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def in_process(*arguments):
+    """Run `run` in a fresh process and return what it sends."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=run, args=(*arguments, there))
+    process.start()
+    there.close()
+    try:
+        return here.recv()
+    except EOFError:
+        raise SystemExit(f"{arguments[0]} failed on {arguments[2]}") from None
+    finally:
+        process.join()
+
+
+def compare(shape, objective, data, vocabulary, rate):
+    """Both sides of one objective as one row of the result."""
+    ours, plain = (in_process(side, shape, objective, data, vocabulary) for side in ("expunge", "plain"))
+    pairs = zip(ours["losses"], plain["losses"], strict=True)
+    difference = max(abs(a - b) / max(abs(b), 1e-8) for a, b in pairs)
+    if difference > 1e-4:
+        raise SystemExit(f"{objective}: the losses differ by {difference:.2g}, so the times cannot be compared")
+    return {
+        "objective": objective,
+        "seconds_per_step": round(ours["seconds"], 4),
+        "plain_seconds_per_step": round(plain["seconds"], 4),
+        "speedup": round(plain["seconds"] / ours["seconds"], 2),
+        "useful_tokens_per_second": round(ours["tokens"] / ours["seconds"]),
+        "peak_mib": round(ours["peak"]),
+        "plain_peak_mib": round(plain["peak"]),
+        "extra_mib": round(ours["peak"] - ours["loaded"]),
+        "plain_extra_mib": round(plain["peak"] - plain["loaded"]),
+        "matmul_share": round(ours["flops"] / ours["seconds"] / rate, 3),
+        "plain_matmul_share": round(ours["flops"] / plain["seconds"] / rate, 3),
+        "loss_difference": difference,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="cpu30m")
+    parser.add_argument("--objective", action="append", help="may be repeated; default: all")
+    parser.add_argument("--data", help="a TOFU folder; default: the embedded example")
+    parser.add_argument("--vocabulary", type=int, help="another vocabulary size than the shape's")
+    parser.add_argument("--json", type=Path, help="write the result here")
+    options = parser.parse_args()
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    result = {
+        "shape": options.shape,
+        "device": device,
+        "vocabulary": options.vocabulary or SHAPES[options.shape][5],
+        "data": "TOFU forget10 and retain90" if options.data else "embedded example",
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "matmul_gflops": round(matmul_rate() / 1e9, 1),
+        "rows": [],
+    }
+    for objective in options.objective or OBJECTIVES:
+        row = compare(options.shape, objective, options.data, options.vocabulary, result["matmul_gflops"] * 1e9)
+        result["rows"].append(row)
+        print(json.dumps(row), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
