@@ -78,7 +78,7 @@ def test_scores_do_not_depend_on_batches(model, tokenizer, sets) -> None:
         key=lambda e: e.ids,
     )
     found = [
-        dict(pair for batch in score(model, rows, moments, budget) for pair in batch)
+        dict(pair for batch in score(model, rows, range(len(rows)), moments, budget) for pair in batch)
         for moments, budget in ((False, 1), (True, 50), (False, 10000))
     ]
     for i in range(len(rows)):
@@ -91,7 +91,7 @@ def test_scores_do_not_depend_on_batches(model, tokenizer, sets) -> None:
 
 def test_moments_against_the_definition(model, tokenizer, sets) -> None:
     row = encode(tokenizer, sets["forget"][0])
-    [[(_, found)]] = score(model, [row], moments=True)
+    [[(_, found)]] = score(model, [row], [0], moments=True)
     with torch.no_grad():
         logp = model(torch.tensor([row.ids])).logits[0, row.start - 1 : -1].double().log_softmax(-1)
     mean = (logp.exp() * logp).sum(-1)
@@ -114,15 +114,15 @@ def test_greedy_limits_and_stops(model, tokenizer) -> None:
     stop = stop_tokens(model, tokenizer)
     assert stop == {tokenizer.eos_token_id}
     prompts = [Prompt(ids[0], 0), Prompt(ids[0], 1), Prompt(ids[0], 7), Prompt(ids[1], 7), Prompt((), 5)]
-    together = dict(pair for batch in generate(model, prompts, frozenset()) for pair in batch)
+    together = dict(pair for batch in generate(model, prompts, range(5), frozenset()) for pair in batch)
     assert [len(together[i]) for i in range(5)] == [0, 1, 7, 7, 0]
     assert together[1] == together[2][:1]
-    alone = dict(pair for batch in generate(model, prompts, frozenset(), batch_tokens=1) for pair in batch)
+    alone = dict(pair for batch in generate(model, prompts, range(5), frozenset(), batch_tokens=1) for pair in batch)
     assert alone == together
     first = together[2][2]
     cut = together[2][: together[2].index(first)]
-    stopped = dict(pair for batch in generate(model, [prompts[2]], frozenset({first})) for pair in batch)
-    assert stopped[0] == cut
+    stopped = dict(pair for batch in generate(model, prompts, [2], frozenset({first})) for pair in batch)
+    assert stopped == {2: cut}
 
 
 def test_closer_look_counts_the_prompt_in_its_limit() -> None:

@@ -22,16 +22,17 @@ from expunge.evaluation.aggregate import (
 from expunge.evaluation.encoders import load_embedder, load_entailer
 from expunge.evaluation.fingerprints import code_section, data_section, recipe_section, same
 from expunge.evaluation.measure import Judges, examples, run_plan
+from expunge.evaluation.parts import Parts
 from expunge.evaluation.planner import plan
 from expunge.evaluation.progress import bars
 from expunge.evaluation.reference import Reference, from_results, read_reference
-from expunge.evaluation.results import Results, companion_path, load_results
+from expunge.evaluation.results import Results, companion_path, load_results, parts_path
 from expunge.evaluation.sets import EvaluationData, load_sets
 from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites import SUITES
 from expunge.evaluation.table import build_table, column_of
 from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
-from expunge.models import check_head, fingerprint, load_model
+from expunge.models import check_head, fingerprint, fingerprint_json, load_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -149,7 +150,9 @@ def _evaluate_one(
     recipe = recipe_section(setting.suite, tokenizer, setting.judges)
     table = _earlier(out, weights, data, recipe)
     if table is None:
-        table = _measure(model, tokenizer, setting, title)
+        key = fingerprint_json([weights, data["sets"], recipe["fingerprint"], code_section()])
+        parts = None if out is None else Parts(parts_path(out), key)
+        table = _measure(model, tokenizer, setting, title, parts)
     sets = list(setting.data.sets)
     metrics = measurements(setting.suite, table, sets, None if retain is None else retain.table)
     summary = summarise(setting.suite, table, sets, setting.data.left_out)
@@ -166,12 +169,18 @@ def _evaluate_one(
     )
 
 
-def _measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setting: Setting, title: str) -> pa.Table:
+def _measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    setting: Setting,
+    title: str,
+    parts: Parts | None,
+) -> pa.Table:
     suite, sets = setting.suite, setting.data.sets
     context = model.config.get_text_config().to_dict().get("max_position_embeddings")
     work = plan(suite, sets, tokenizer, context)
     with bars(title, setting.progress) as report:
-        measured = run_plan(model, tokenizer, work, setting.batch_tokens, report)
+        measured = run_plan(model, tokenizer, work, setting.batch_tokens, report, parts)
     return build_table(suite, sets, examples(suite, sets, work, measured, tokenizer, setting.judges))
 
 

@@ -1,6 +1,6 @@
 """Greedy answers: prompts sorted by length, padded on the left, and a row leaves its batch when it has ended."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,26 +27,25 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> f
 def generate(
     model: PreTrainedModel,
     prompts: Sequence[Prompt],
+    wanted: Sequence[int],
     stop: frozenset[int],
     batch_tokens: int | None = None,
-    skip: Callable[[int], bool] = lambda i: False,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Answer prompts greedily, longest first: the most likely token at each step, no penalty, no sampling.
 
     Args:
         model: in evaluation mode.
         prompts: distinct prompts, each with its own limit of new tokens.
+        wanted: positions in `prompts`.
         stop: tokens that end an answer; they are not part of it.
         batch_tokens: the most tokens of a batch, prompt and new tokens with padding.
-        skip: prompts that are answered already.
 
     Yields:
         (position in `prompts`, token ids of the answer) of each prompt of a batch.
     """
-    todo = [i for i in range(len(prompts)) if not skip(i)]
     budget = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
-    for batch in length_sorted_batches([len(prompts[i].ids) + prompts[i].new_tokens for i in todo], budget):
-        members = [todo[j] for j in batch]
+    for batch in length_sorted_batches([len(prompts[i].ids) + prompts[i].new_tokens for i in wanted], budget):
+        members = [wanted[j] for j in batch]
         with torch.inference_mode():
             answers = _greedy(model, [prompts[i] for i in members], stop)
         yield list(zip(members, answers, strict=True))

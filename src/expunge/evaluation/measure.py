@@ -9,6 +9,7 @@ from expunge.data import Encoded, Row, end_of_turn
 from expunge.evaluation.encoders import Judge, cosines, entailments
 from expunge.evaluation.generator import generate, stop_tokens
 from expunge.evaluation.gradients import gradient_norms
+from expunge.evaluation.parts import Parts
 from expunge.evaluation.planner import Plan, RowPlan
 from expunge.evaluation.scorer import TokenScores, score
 from expunge.evaluation.sets import text_of
@@ -43,32 +44,46 @@ def run_plan(
     plan: Plan,
     batch_tokens: int | None = None,
     progress: Progress = lambda stage, done, of: None,
+    parts: Parts | None = None,
 ) -> Measured:
-    """Run the distinct rows and the distinct prompts through the model, once each."""
-    measured = Measured()
+    """Run the distinct rows and the distinct prompts through the model, once each.
+
+    Args:
+        model: is in evaluation mode meanwhile.
+        tokenizer: its own.
+        plan: the work.
+        batch_tokens: the most tokens of a scoring batch.
+        progress: told after each batch.
+        parts: where each batch is stored, and where earlier sessions left theirs.
+    """
+    measured = Measured(*parts.read()) if parts else Measured()
     training = model.training
     model.eval()
     try:
-        progress("scoring", 0, len(plan.scored))
+        progress("scoring", len(measured.scores), len(plan.scored))
         for moments in (False, True):
-            for batch in score(
-                model,
-                plan.scored,
-                moments,
-                batch_tokens,
-                skip=lambda i, moments=moments: (i in plan.moments) != moments,
-            ):
+            wanted = [i for i in range(len(plan.scored)) if (i in plan.moments) == moments and i not in measured.scores]
+            for batch in score(model, plan.scored, wanted, moments, batch_tokens):
                 measured.scores.update(batch)
+                if parts:
+                    parts.add_scores(batch)
                 progress("scoring", len(measured.scores), len(plan.scored))
-        for i, norm in gradient_norms(model, plan.scored, plan.gradients):
+        for i, norm in gradient_norms(model, plan.scored, [i for i in plan.gradients if i not in measured.gradients]):
             measured.gradients[i] = norm
+            if parts:
+                parts.add_norm(i, norm)
             progress("gradients", len(measured.gradients), len(plan.gradients))
-        progress("generating", 0, len(plan.prompts))
-        for answers in generate(model, plan.prompts, stop_tokens(model, tokenizer)):
+        progress("generating", len(measured.answers), len(plan.prompts))
+        unanswered = [i for i in range(len(plan.prompts)) if i not in measured.answers]
+        for answers in generate(model, plan.prompts, unanswered, stop_tokens(model, tokenizer)):
             measured.answers.update(answers)
+            if parts:
+                parts.add_answers(answers)
             progress("generating", len(measured.answers), len(plan.prompts))
     finally:
         model.train(training)
+        if parts:
+            parts.close()
     return measured
 
 

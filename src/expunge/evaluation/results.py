@@ -1,6 +1,7 @@
 """The result of an evaluation: results.json and the table of examples beside it."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,11 +73,17 @@ class Results:
             companion.save(companion_path(path, role))
         write_table(self.table, table_path(path))
         write_json(path, self.to_json())
+        shutil.rmtree(parts_path(path), ignore_errors=True)
 
 
 def table_path(path: str | Path) -> Path:
     """Where the table of a results file lies: `results.json` -> `results.examples.parquet`."""
     return Path(path).with_suffix(TABLE_SUFFIX)
+
+
+def parts_path(path: str | Path) -> Path:
+    """Where an unfinished evaluation keeps what it has: `results.json` -> `results.parts`."""
+    return Path(path).with_suffix(".parts")
 
 
 def companion_path(path: str | Path, role: str) -> Path:

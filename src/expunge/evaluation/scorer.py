@@ -1,6 +1,6 @@
 """One teacher-forced pass over distinct rows: per-token values, whatever number of metrics will read them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,27 +27,26 @@ class TokenScores:
 def score(
     model: PreTrainedModel,
     rows: Sequence[Encoded],
+    wanted: Sequence[int],
     moments: bool = False,
     batch_tokens: int | None = None,
-    skip: Callable[[int], bool] = lambda i: False,
 ) -> Iterator[list[tuple[int, TokenScores]]]:
     """Score rows batch by batch, longest first, so that running out of memory happens at once or never.
 
     Args:
         model: in evaluation mode.
         rows: distinct rows; a row without completion tokens has empty values.
+        wanted: positions in `rows`.
         moments: also mean and standard deviation of log p_t under p_t.
         batch_tokens: the most tokens of a batch, padding included.
-        skip: rows that are known already.
 
     Yields:
         (position in `rows`, values) of each row of a batch.
     """
-    todo = [i for i in range(len(rows)) if not skip(i)]
     budget = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
     function = values_with_moments if moments else values
-    for batch in length_sorted_batches([len(rows[i].ids) for i in todo], budget):
-        members = [todo[j] for j in batch]
+    for batch in length_sorted_batches([len(rows[i].ids) for i in wanted], budget):
+        members = [wanted[j] for j in batch]
         with torch.inference_mode():
             [[found]] = token_values(model, [Request([rows[i] for i in members], [function])])
         per_row = np.split(found.cpu().numpy(), np.cumsum([rows[i].completion_tokens for i in members])[:-1])

@@ -1,0 +1,108 @@
+"""What a killed evaluation had measured already: kept beside the results until they are whole, then deleted.
+
+The folder `<name>.parts` holds one Arrow stream per session, a record batch per batch of rows, flushed as it is
+measured. A stream cut off by a kill is read up to its last whole batch. No text is stored: rows are named by their
+position in the plan, answers by their token ids.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from expunge.evaluation.scorer import TokenScores
+from expunge.files import whole_file
+
+_FLOATS = pa.list_(pa.float64())
+SCHEMA = pa.schema(
+    {
+        "kind": pa.string(),
+        "index": pa.int64(),
+        "logprobs": _FLOATS,
+        "greedy": pa.list_(pa.bool_()),
+        "mean": _FLOATS,
+        "std": _FLOATS,
+        "ids": pa.list_(pa.int64()),
+        "norm": pa.float64(),
+    }
+)
+
+
+class Parts:
+    """The parts of one evaluation. `key` is everything its numbers depend on; parts with another key are deleted."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder
+        self._sink: pa.OSFile | None = None
+        self._writer: pa.RecordBatchStreamWriter | None = None
+        marker = folder / "key"
+        if marker.is_file() and marker.read_text(encoding="utf-8") == key:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        with whole_file(marker) as part:
+            part.write_text(key, encoding="utf-8")
+
+    def read(self) -> tuple[dict[int, TokenScores], dict[int, list[int]], dict[int, float | None]]:
+        """Scores, answers and gradient norms that earlier sessions measured, by position in the plan."""
+        scores: dict[int, TokenScores] = {}
+        answers: dict[int, list[int]] = {}
+        norms: dict[int, float | None] = {}
+        for file in sorted(self.folder.glob("*.arrows")):
+            for row in _rows(file):
+                if row["kind"] == "score":
+                    scores[row["index"]] = TokenScores(
+                        np.array(row["logprobs"], dtype=np.float64),
+                        np.array(row["greedy"], dtype=bool),
+                        *(None if row[c] is None else np.array(row[c], dtype=np.float64) for c in ("mean", "std")),
+                    )
+                elif row["kind"] == "answer":
+                    answers[row["index"]] = row["ids"]
+                else:
+                    norms[row["index"]] = row["norm"]
+        return scores, answers, norms
+
+    def add_scores(self, batch: Iterable[tuple[int, TokenScores]]) -> None:
+        """Store the scores of a batch."""
+        self._add(
+            {"kind": "score", "index": i, "logprobs": s.logprobs, "greedy": s.greedy, "mean": s.mean, "std": s.std}
+            for i, s in batch
+        )
+
+    def add_answers(self, batch: Iterable[tuple[int, list[int]]]) -> None:
+        """Store the answers of a batch."""
+        self._add({"kind": "answer", "index": i, "ids": ids} for i, ids in batch)
+
+    def add_norm(self, index: int, norm: float | None) -> None:
+        """Store a gradient norm."""
+        self._add([{"kind": "norm", "index": index, "norm": norm}])
+
+    def close(self) -> None:
+        """Close this session's stream."""
+        if self._writer is not None:
+            self._writer.close()
+            self._sink.close()
+            self._writer = None
+
+    def _add(self, rows: Iterable[dict]) -> None:
+        if self._writer is None:
+            number = len(list(self.folder.glob("*.arrows")))
+            self._sink = pa.OSFile(str(self.folder / f"{number:06d}.arrows"), "wb")
+            self._writer = pa.ipc.new_stream(self._sink, SCHEMA)
+        columns = {name: [] for name in SCHEMA.names}
+        for row in rows:
+            for name, column in columns.items():
+                column.append(row.get(name))
+        self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+        self._sink.flush()
+
+
+def _rows(file: Path) -> Iterable[dict]:
+    """The rows of a stream, up to where it was cut off."""
+    try:
+        with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as stream:
+            for batch in stream:
+                yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError):  # cut off in the middle of a batch, or before the first
+        return
