@@ -7,38 +7,37 @@ from typing import Any
 from expunge.objectives import COMPOSITES, TERMS
 from expunge.objectives.composite import Weighted
 
-COLUMNS = ("name", "side", "hyper-parameters", "views", "reference", "what it minimises", "paper (arXiv)")
+COLUMNS = ("term", "what it minimises", "options", "paper")
 
 
-def methods_rows() -> list[tuple[str, ...]]:
-    """One row per term and named objective, in the order of `COLUMNS`."""
+def methods_rows() -> list[tuple[str, str, str, str, str]]:
+    """Side ("forget", "retain" or "both") and then the `COLUMNS` of each term and named objective."""
     rows = []
     for name, kind in TERMS.items():
         term = kind()
-        rows.append(
-            (
-                name,
-                Weighted(name, term).set,
-                ", ".join(f"{f.name}={getattr(term, f.name)}" for f in fields(term)) or "-",
-                ", ".join(term.needs.views),
-                term.needs.reference or "-",
-                (inspect.getdoc(kind) or "").splitlines()[0],
-                kind.paper,
-            )
-        )
+        summary = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
+        options = ", ".join(f"{f.name}={getattr(term, f.name)}" for f in fields(term))
+        if term.needs.reference:
+            summary += " Needs the reference model."
+        rows.append((Weighted(name, term).set, name, summary, options or "-", kind.paper))
     for name, parts in COMPOSITES.items():
         formula = " + ".join(f"{weight:g} {member}" for member, weight in parts)
-        rows.append((name, "both", "those of its terms", "-", "-", formula, TERMS[parts[0][0]].paper))
-    return rows
+        rows.append(("both", name, formula, "those of its terms", TERMS[parts[0][0]].paper))
+    return sorted(rows, key=lambda row: ("forget", "retain", "both").index(row[0]))
 
 
 def methods_table() -> Any:
     """The same as a rich table for the terminal."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="Objectives: any forget term + any regularisation term", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+    table = Table(title="Objectives: any forget term + any regularisation term, e.g. NPO+GD", title_justify="left")
+    for column, share in zip(COLUMNS, (1, 4, 2, 1), strict=True):
+        table.add_column(column, overflow="fold", ratio=share, min_width=8)
+    side = None
     for row in methods_rows():
-        table.add_row(*row)
+        if row[0] != side:
+            table.add_section()
+        side = row[0]
+        table.add_row(*map(Text, row[1:]))
     return table
