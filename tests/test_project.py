@@ -191,12 +191,11 @@ def test_the_maths_needs_no_model_library(room):
 
 
 def test_the_command_line_starts_without_heavy_libraries():
-    program = (
-        "import sys, expunge, expunge.cli.main\n"
-        "print(*sorted({'torch', 'transformers', 'matplotlib', 'peft', 'datasets', 'scipy', 'pandas'} & set(sys.modules)))"
-    )
+    program = "import sys, expunge, expunge.cli.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    loaded = set(done.stdout.split())
+    assert "expunge.cli.main" in loaded
+    assert not loaded & {"torch", "transformers", "matplotlib", "peft", "datasets", "scipy", "pandas"}
 
 
 def test_every_public_name_can_be_imported():
