@@ -18,6 +18,7 @@ class Dense:
 
     def __init__(self, model, reference, views, side, pad):
         self.views, self.side, self.pad = views, side, pad
+        self._model, self._frozen = model, reference
         self._logits = {name: self._run(model, rows) for name, rows in views.items()}
         self._reference = {name: self._run(reference, rows) for name, rows in views.items()}
 
@@ -42,6 +43,17 @@ class Dense:
         source = (self._reference if reference else self._logits)[view]
         firsts = [1 if everything else row.start for row in self.views[view]]
         return [logits[first - 1 : -1] for logits, first in zip(source, firsts, strict=True)]
+
+    @torch.no_grad()
+    def hidden(self, view, layer, reference=False):
+        """Outputs of a decoder layer at the positions that predict the completion, a [T, width] tensor per row."""
+        model = self._frozen if reference else self._model
+        seen = []
+        hook = model.model.layers[layer].register_forward_hook(lambda module, given, output: seen.append(output))
+        for row in self.views[view]:
+            model(input_ids=torch.tensor([row.ids]))
+        hook.remove()
+        return [output[0, row.start - 1 : -1] for output, row in zip(seen, self.views[view], strict=True)]
 
     def logp(self, view, reference=False):
         """Log-probability of each completion token, a [T] tensor per row."""
@@ -94,13 +106,79 @@ def mismatch(d, answers):
     return -torch.cat(d.logp("forget_mismatch")).mean()
 
 
+def rmu(d, layer, c, seed=42):
+    torch.manual_seed(seed)
+    u = torch.rand(d.hidden("forget", layer)[0].shape[-1])
+    target = c * u / torch.linalg.vector_norm(u)
+    return torch.stack([((row - target) ** 2).mean(-1).mean() for row in d.hidden("forget", layer)]).mean()
+
+
+def undial(d, beta):
+    values = []
+    for row, reference, encoded in zip(d.logits("forget"), d.logits("forget", True), d.views["forget"], strict=True):
+        for now, then, token in zip(row, reference, encoded.ids[encoded.start :], strict=True):
+            lowered = then.clone()
+            lowered[token] -= beta
+            values.append(F.cross_entropy(now, lowered.softmax(-1)))
+    return torch.stack(values).mean()
+
+
+def wga(d, beta):
+    logp = torch.cat(d.logp("forget"))
+    return (logp.exp() ** beta * logp).mean()
+
+
+def satimp(d, beta1, beta2):
+    logp = torch.cat(d.logp("forget"))
+    return (logp.exp() ** beta1 * (1 - logp.exp()) ** beta2 * logp).mean()
+
+
+def ceu(d, skip):
+    values = []
+    for row, encoded in zip(d.logits("forget"), d.views["forget"], strict=True):
+        for z, token in list(zip(row, encoded.ids[encoded.start :], strict=True))[skip:]:
+            others = z.clone()
+            others[token] = -torch.inf
+            values.append(F.cross_entropy(z, others.softmax(-1)))
+    return torch.stack(values).mean()
+
+
+def altpo(d, beta):
+    now = d.nll("forget") - d.nll("forget_alternate")
+    then = d.nll("forget", True) - d.nll("forget_alternate", True)
+    return (-2 / beta * F.logsigmoid(beta * (now - then))).mean()
+
+
+def flat(d, divergence):
+    def mean_p(view):
+        return torch.stack([row.exp().mean() for row in d.logp(view)])
+
+    forget, refusal = mean_p("forget"), mean_p("forget_idk")
+    if divergence == "tv":
+        return (torch.tanh(forget) / 2 - torch.tanh(refusal) / 2).mean()
+    return (torch.exp(forget - 1) - refusal).mean()
+
+
+def pdu(d, eps):
+    return torch.stack([(z.max() - z.mean()) ** 2 for row in d.logits("forget") for z in row]).mean()
+
+
+def distill(d):
+    return kl(d, "forget")
+
+
+def embed(d, layer):
+    pairs = zip(d.hidden("retain", layer), d.hidden("retain", layer, True), strict=True)
+    return torch.stack([((now - then) ** 2).mean(-1).mean() for now, then in pairs]).mean()
+
+
 def gd(d):
     return -torch.cat(d.logp("retain")).mean()
 
 
-def kl(d):
+def kl(d, view="retain"):
     values = []
-    for row, reference in zip(d.logits("retain"), d.logits("retain", True), strict=True):
+    for row, reference in zip(d.logits(view), d.logits(view, True), strict=True):
         p, q = reference.softmax(-1), row.softmax(-1)
         values.append((p * (p.log() - q.log())).sum(-1))
     return torch.cat(values).mean()
@@ -128,7 +206,17 @@ DENSE = {
         ],
     ),
     "MISMATCH": (mismatch, [{"answers": 1}]),
+    "RMU": (rmu, [{"layer": 0, "c": 6.5}, {"layer": 1, "c": 2.0}]),
+    "UNDIAL": (undial, [{"beta": 10.0}, {"beta": 2.0}]),
+    "WGA": (wga, [{"beta": 1.0}, {"beta": 0.5}]),
+    "SatImp": (satimp, [{"beta1": 5.0, "beta2": 1.0}, {"beta1": 0.5, "beta2": 2.0}]),
+    "CE-U": (ceu, [{"skip": 1}, {"skip": 0}]),
+    "AltPO": (altpo, [{"beta": 0.1}]),
+    "FLAT": (flat, [{"divergence": "tv"}, {"divergence": "kl"}]),
+    "PDU": (pdu, [{"eps": 1.0}]),
+    "DISTILL": (distill, [{}]),
     "GD": (gd, [{}]),
     "KL": (kl, [{}]),
     "AP": (ap, [{"beta": 0.1}, {"beta": 1.0}]),
+    "EMBED": (embed, [{"layer": 0}, {"layer": 1}]),
 }

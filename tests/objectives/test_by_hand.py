@@ -13,9 +13,13 @@ IDK = [[0.25, 0.25, 0.5], [0.5, 0.25, 0.25]], [2, 1]  # two rows of one token
 RETAIN = [[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], [0, 2]  # one row of two tokens
 RETAIN_IDK = [[0.1, 0.8, 0.1]], [0]
 RETAIN_REFERENCE = [[0.25, 0.5, 0.25], [0.2, 0.2, 0.6]]
+FORGET_REFERENCE = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.6, 0.2, 0.2]]
+REFERENCE = {"forget": FORGET_REFERENCE, "retain": RETAIN_REFERENCE}
 LENGTHS = {"forget": [2, 1], "forget_idk": [1, 1], "forget_mismatch": [1, 1], "retain": [2], "retain_idk": [1]}
 GIVEN = {"forget": FORGET, "forget_idk": IDK, "forget_mismatch": IDK, "retain": RETAIN, "retain_idk": RETAIN_IDK}
 REFERENCE_NLL = {"forget": [2 * math.log(2), math.log(2)], "forget_idk": [math.log(2), math.log(2)]}
+for table in (LENGTHS, GIVEN, REFERENCE_NLL):
+    table["forget_alternate"] = table["forget_idk"]
 
 
 def sigmoid(x):
@@ -40,11 +44,34 @@ BY_HAND = {
     "ME": ({}, (2 * (5 / 3 * LN2 - math.log(3)) + (-(math.log(0.8) - 2 * LN10) / 3 - math.log(3))) / 3),
     "MISMATCH": ({}, 1.0397208),
     # (ln 2 + ln(5/3)) / 2
+    # with c = 0 the target is the origin: row 1 ((.25+.0625+.0625)/3, twice the same), row 2 (.64+.01+.01)/3
+    "RMU": ({"c": 0.0, "layer": 0}, (0.375 / 3 + 0.66 / 3) / 2),
+    # beta = ln 2 halves the true token's weight: (1,1,1)/3 at the first two tokens, (.6, .1, .2)/.9 at the third
+    "UNDIAL": (
+        {"beta": LN2},
+        (2 * 5 / 3 * LN2 - (0.6 * math.log(0.8) - 0.3 * LN10) / 0.9) / 3,
+    ),
+    # p = 1/2, 1/2, 1/10
+    "WGA": ({}, -(0.5 * LN2 + 0.5 * LN2 + 0.1 * LN10) / 3),
+    # p (1 - p)^2 = 1/8, 1/8, 0.081
+    "SatImp": ({"beta1": 1.0, "beta2": 2.0}, -(2 * LN2 / 8 + 0.081 * LN10) / 3),
+    # the others at the second token have a quarter each: CE((1/2, 0, 1/2), p) = ln 4
+    "CE-U": ({}, 2 * LN2),
+    # as DPO, whose refusals stand here as alternatives
+    "AltPO": ({"beta": 1.0}, -2 * (math.log(0.5) + math.log(2.5 / 3.5)) / 2),
+    # rows of the forget set: 0.5 and 0.1; refusals: 0.5 and 0.25
+    "FLAT": ({}, (math.tanh(0.1) - math.tanh(0.25)) / 4),
+    # log-probabilities as logits: max - mean = (2/3) ln 2, twice, and (2/3) ln 8
+    "PDU": ({"eps": 1.0}, (2 * (2 / 3 * LN2) ** 2 + (2 / 3 * math.log(8)) ** 2) / 3),
+    # 0 at the first two tokens; 0.6 ln(0.6/0.8) + 0.4 ln(0.2/0.1) at the third
+    "DISTILL": ({}, (0.6 * math.log(0.75) + 0.4 * LN2) / 3),
     "GD": ({}, 0.6019864),
     # 1/4 ln(1/2) + 1/2 ln 2 + 0 = ln 2 / 4 at the first token, 0 at the second
     "KL": ({}, 0.0866434),
     # -(1/beta) ln sigmoid(beta (ln 10 - ln(10/3))) = -2 ln sigmoid(0.5 ln 3)
     "AP": ({"beta": 0.5}, -2 * math.log(sigmoid(0.5 * math.log(3)))),
+    # (0.25^2 + 0.25^2) / 3 at the first token, 0 at the second
+    "EMBED": ({"layer": 0}, 0.125 / 3 / 2),
 }
 
 
@@ -59,10 +86,18 @@ def test_value_by_hand(name):
     views = {}
     for view in term.needs.views:
         probabilities, targets = GIVEN[view]
-        reference = torch.tensor(RETAIN_REFERENCE).log() if term.needs.reference == "logits" else None
-        value = term.token_function(torch.tensor(probabilities).log(), torch.tensor(targets), reference)
+        # Terms on hidden states get the probabilities themselves: three numbers like any others.
+        given = torch.tensor(probabilities) if term.needs.layer is not None else torch.tensor(probabilities).log()
+        reference = None
+        if term.needs.reference in ("logits", "hidden"):
+            reference = torch.tensor(REFERENCE[view])
+            reference = reference.log() if term.needs.reference == "logits" else reference
+        value = term.token_function(given, torch.tensor(targets), reference)
+        lengths = LENGTHS[view]
+        if term.needs.skip:
+            value, lengths = value[1:2], [1, 0]  # the second token of the first row is all that is left
         nll = torch.tensor(REFERENCE_NLL[view]) if term.needs.reference == "nll" else None
-        views[view] = single_batch(value, LENGTHS[view], nll)
+        views[view] = single_batch(value, lengths, nll)
     assert float(term.loss(Views(views))) == pytest.approx(expected, rel=1e-5)
 
 

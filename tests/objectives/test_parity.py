@@ -1,5 +1,7 @@
 """Every term against a dense, readable reference on a tiny real model, whatever the padding and the template."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -21,6 +23,11 @@ def test_every_term_has_a_dense_reference():
     assert set(DENSE) == set(TERMS)
 
 
+@cache
+def tokenizer_with(template, pad):
+    return tiny.tiny_tokenizer(tiny.TEXTS, template=template, pad=pad)
+
+
 def one_term(name, options):
     """A term alone, though a regularisation term alone would be no objective."""
     return Objective(name, (Weighted(name, TERMS[name](**options)),))
@@ -29,7 +36,7 @@ def one_term(name, options):
 def value_of(objective, model, reference, rows, keys, folder, micro_batch=100):
     """The objective's terms over all keys as one batch, cut into micro-batches."""
     stored = None
-    if objective.uses("nll") or objective.uses("logits"):
+    if objective.uses_reference:
         stored = Reference.prepare(folder, reference, objective, rows, keys, quiet=True)
     totals = count(objective, [rows.cut(keys)])
     sums = dict.fromkeys((part.name for part in objective.terms), 0.0)
@@ -46,7 +53,7 @@ def value_of(objective, model, reference, rows, keys, folder, micro_batch=100):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{o}" for n, o in CASES])
 def test_term_equals_dense_reference(name, options, side, pad, template, tmp_path):
-    tokenizer = tiny.tiny_tokenizer(tiny.TEXTS, template=TEMPLATES[template], pad=pad)
+    tokenizer = tokenizer_with(TEMPLATES[template], pad)
     tokenizer.padding_side = side
     model, reference = tiny.tiny_llama(tokenizer, seed=1), tiny.tiny_llama(tokenizer, seed=2)
     attach_views(model)
@@ -70,11 +77,11 @@ def test_chunks_of_logits_change_no_value_and_no_gradient(name, monkeypatch, tok
     def run(folder):
         model, reference = tiny.tiny_llama(tokenizer, seed=1), tiny.tiny_llama(tokenizer, seed=2)
         attach_views(model)
-        objective = one_term(name, {})
+        objective = one_term(name, DENSE[name][1][0])
         rows = ViewRows(tokenizer, tiny.FORGET, tiny.RETAIN, tiny.REFUSALS, [r.completion for r in tiny.RETAIN])
         keys = {view: _keys(view, len(tiny.FORGET), len(tiny.RETAIN), 3) for view in objective.views}
         stored = None
-        if objective.uses("nll") or objective.uses("logits"):
+        if objective.uses_reference:
             stored = Reference.prepare(folder, reference, objective, rows, keys, quiet=True)
         cut = rows.cut(keys)
         loss, _ = compute(model, objective, cut, count(objective, [cut]), stored)

@@ -6,11 +6,16 @@ To add a term, write its file and add one row to `TERMS`; the tests, the docs ta
 from collections.abc import Mapping
 from typing import Any
 
+from expunge.objectives.altpo import AltPO
 from expunge.objectives.ap import AP
 from expunge.objectives.base import Needs, Term, View, Views, log_probability, single_batch
+from expunge.objectives.ceu import CEU
 from expunge.objectives.composite import Objective, Weighted
 from expunge.objectives.composite import build as _build
+from expunge.objectives.distill import DISTILL
 from expunge.objectives.dpo import DPO
+from expunge.objectives.embed import EMBED
+from expunge.objectives.flat import FLAT
 from expunge.objectives.ga import GA
 from expunge.objectives.gd import GD
 from expunge.objectives.idk import IDK
@@ -18,7 +23,12 @@ from expunge.objectives.kl import KL
 from expunge.objectives.me import ME
 from expunge.objectives.mismatch import MISMATCH
 from expunge.objectives.npo import NPO
+from expunge.objectives.pdu import PDU
+from expunge.objectives.rmu import RMU
+from expunge.objectives.satimp import SatImp
 from expunge.objectives.simnpo import SimNPO
+from expunge.objectives.undial import UNDIAL
+from expunge.objectives.wga import WGA
 
 TERMS: dict[str, type[Term]] = {
     "GA": GA,
@@ -28,9 +38,19 @@ TERMS: dict[str, type[Term]] = {
     "IDK": IDK,
     "ME": ME,
     "MISMATCH": MISMATCH,
+    "RMU": RMU,
+    "UNDIAL": UNDIAL,
+    "WGA": WGA,
+    "SatImp": SatImp,
+    "CE-U": CEU,
+    "AltPO": AltPO,
+    "FLAT": FLAT,
+    "PDU": PDU,
+    "DISTILL": DISTILL,
     "GD": GD,
     "KL": KL,
     "AP": AP,
+    "EMBED": EMBED,
 }
 
 # Named objectives that are more than F+R: terms with the weights of their paper.

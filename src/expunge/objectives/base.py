@@ -31,16 +31,18 @@ class Needs:
 
     Attributes:
         views: The views it looks at.
-        reference: What it needs of the frozen target model: nothing, the negative log-likelihood of each row, or the
-            logits at each token.
+        reference: What it needs of the frozen target model: nothing, the negative log-likelihood of each row, the
+            logits at each token, or the hidden states of `layer` there.
         tokens: Predicted tokens it looks at: the completion's, or all of the row but the first.
         skip: How many tokens at the start of each completion it leaves out.
+        layer: Look at the output of this decoder layer (0-based) instead of the logits; the forward stops there.
     """
 
     views: tuple[str, ...]
-    reference: Literal["nll", "logits"] | None = None
+    reference: Literal["nll", "logits", "hidden"] | None = None
     tokens: Literal["completion", "all"] = "completion"
     skip: int = 0
+    layer: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class View:
         return values.new_zeros(len(self.lengths)).index_add(0, self.row, values)
 
     def token_mean(self, values: Tensor) -> Tensor:
-        """This part's share of the mean over all tokens of the batch: a scalar."""
-        return values.sum() / self.token_total
+        """This part's share of the mean over all tokens of the batch: a scalar; 0 where the batch has none."""
+        return values.sum() / max(self.token_total, 1.0)
 
     def row_mean(self, values: Tensor) -> Tensor:
         """This part's share of the mean over all rows of the batch: a scalar."""
@@ -112,18 +114,46 @@ class Term:
     A subclass states its `needs`, and maps the views to a scalar in `loss`. Its fields are its hyper-parameters. Where
     log-probabilities are not enough, it overrides `token`, which sees the logits of a chunk of tokens at a time, so
     that logits of a whole batch never exist at once.
+
+    A forget term may bound the regularisation term's value and choose its weight anew after each optimiser step (see
+    PDU). Terms stay pure: the weights are handed to `next_weight` and kept by whoever trains.
+
+    Attributes:
+        needs: What it must be given.
+        paper: Where it was published: arXiv numbers.
+        required: Hyper-parameters without a default that holds for all models.
+        regulariser: The regularisation term it comes with where the objective names none.
     """
 
     needs: ClassVar[Needs]
     paper: ClassVar[str]
+    required: ClassVar[tuple[str, ...]] = ()
+    regulariser: ClassVar[str | None] = None
 
     def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
-        """What the term needs of each predicted token: logits [n, K] and targets [n] -> [n]."""
+        """What the term needs of each predicted token: logits [n, K] and targets [n] -> [n].
+
+        With `needs.layer`, hidden states [n, width] take the place of both logits.
+        """
         return log_probability(logits, targets)
 
     def loss(self, views: Views) -> Tensor:
         """This part's share of the term's value over the whole batch: a scalar to minimise."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss.")
+
+    @property
+    def bound(self) -> float | None:
+        """The value of the regularisation term below which it counts as kept, if the term sets one."""
+        return None
+
+    def next_weight(self, weight: float, value: float) -> float:
+        """The regularisation term's weight for the next step, given its weight and value in this one."""
+        return weight
+
+    @property
+    def trained_layers(self) -> tuple[int, ...] | None:
+        """Decoder layers to train, all others frozen; None: the whole model."""
+        return None
 
     @property
     def token_function(self):

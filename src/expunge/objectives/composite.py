@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from expunge.errors import InputError, unknown
-from expunge.objectives.base import FORGET_VIEWS, Term, Views
+from expunge.objectives.base import FORGET_VIEWS, Term, View, Views
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,56 @@ class Objective:
         """All views its terms look at."""
         return tuple(dict.fromkeys(view for part in self.terms for view in part.term.needs.views))
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Each term's weight by its name, at the start of training."""
+        return {part.name: part.weight for part in self.terms}
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether any term chooses weights anew after each optimiser step."""
+        return any(type(part.term).next_weight is not Term.next_weight for part in self.terms)
+
     def uses(self, reference: str) -> bool:
-        """Whether any term needs this of the reference model: "nll" or "logits"."""
+        """Whether any term needs this of the reference model: "nll", "logits" or "hidden"."""
         return any(part.term.needs.reference == reference for part in self.terms)
 
-    def loss(self, views: Mapping[str, Views]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total and each term's value, given each term's views by the term's name."""
+    @property
+    def uses_reference(self) -> bool:
+        """Whether any term needs the reference model."""
+        return any(part.term.needs.reference for part in self.terms)
+
+    def loss(
+        self, views: Mapping[str, Views], weights: Mapping[str, float] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total and each term's value.
+
+        Args:
+            views: Each term's views by the term's name.
+            weights: Each term's weight now, where they change in training; default: those at the start.
+        """
+        weights = weights or self.weights
         values = {part.name: part.term.loss(views[part.name]) for part in self.terms}
-        total = sum(part.weight * values[part.name] for part in self.terms)
+        total = sum(weights[name] * value for name, value in values.items())
+        for part in self.terms:
+            if part.term.bound is not None:
+                held = sum(weights[other.name] for other in self.terms if other.set == "retain")
+                total = total - held * part.term.bound * _share(views[part.name], part.term)
         return total, {name: value.detach() for name, value in values.items()}
+
+    def next_weights(self, weights: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
+        """The weights for the next step, given those of this one and each term's value over its whole batch."""
+        chosen = dict(weights)
+        for forget in (part.term for part in self.terms if part.set == "forget"):
+            for name in (part.name for part in self.terms if part.set == "retain"):
+                chosen[name] = forget.next_weight(chosen[name], values[name])
+        return chosen
+
+
+def _share(views: Views, term: Term) -> Tensor:
+    """This part's share of the batch's rows: what it adds to a constant."""
+    view: View = getattr(views, term.needs.views[0])
+    return view.row_mean(torch.ones_like(view.lengths, dtype=torch.float32))
 
 
 def build(
@@ -71,8 +113,11 @@ def build(
     parts = [Weighted(type(spec).__name__, spec)] if isinstance(spec, Term) else _parse(spec, terms, composites)
     if not any(part.set == "forget" for part in parts):
         raise InputError(f"Objective {spec!r} has no forget term, so nothing would be forgotten. Try 'NPO+GD'.")
+    if not any(part.set == "retain" for part in parts):
+        parts += [Weighted(name, terms[name]()) for part in parts if (name := part.term.regulariser)]
     for key, value in (options or {}).items():
         parts = _apply(parts, key, value)
+    _require(parts)
     return Objective(spec if isinstance(spec, str) else parts[0].name, tuple(parts))
 
 
@@ -107,6 +152,19 @@ def _apply(parts: list[Weighted], key: str, value: Any) -> list[Weighted]:
         options = {f.name for part in chosen for f in fields(part.term)} | {"forget_weight", "retain_weight"}
         raise unknown("objective option", name, options)
     return [replace(p, term=_with(p.term, name, value)) if p in holders else p for p in parts]
+
+
+def _require(parts: list[Weighted]) -> None:
+    """Refuse terms whose required hyper-parameters are missing, or that bound more than one other term."""
+    for part in parts:
+        for name in part.term.required:
+            if getattr(part.term, name) is None:
+                raise InputError(
+                    f"{part.name} needs objective.{name}, which has no default: it depends on the model "
+                    "(see `expunge methods`)."
+                )
+        if part.term.bound is not None and sum(other.set == "retain" for other in parts) != 1:
+            raise InputError(f"{part.name} bounds one regularisation term; the objective has another number of them.")
 
 
 def _with(term: Term, name: str, value: Any) -> Term:

@@ -72,7 +72,8 @@ def sample_alternates(
                 members = pending[at : at + ROWS_AT_ONCE]
                 limit = 2 * max(lengths[i] for i in members) + 8
                 drawn = _draw(model, tokenizer, [prompts[i] for i in members], limit)
-                answers = [dict(zip(members, drawn, strict=True)).get(i) or answer for i, answer in enumerate(answers)]
+                for i, answer in zip(members, drawn, strict=True):
+                    answers[i] = answer or answers[i]
             left = [i for i in pending if answers[i] in ("", rows[i].completion.strip())]
             bar.update(len(pending) - len(left))
             pending = left
