@@ -259,5 +259,13 @@ def test_the_command_line(tokenizer, folder, tmp_path) -> None:
     assert ran.exit_code == 0
     assert json.loads(ran.stdout) == strict(out)
     assert strict(out)["summary"]["forget_quality"] is not None
+    before = out.read_bytes()
+    planned = CliRunner().invoke(app, [str(a) for a in arguments[:5]] + ["--plan", "--json"], catch_exceptions=False)
+    work = json.loads(planned.stdout)
+    assert 0 < work["rows_scored"] < work["rows_asked_for"]
+    assert 0 < work["answers_generated"] < work["answers_asked_for"]
+    assert out.read_bytes() == before
+    with pytest.raises(InputError, match="--out"):
+        CliRunner().invoke(app, [str(a) for a in arguments[:5]], catch_exceptions=False)
     listed = CliRunner().invoke(app, ["metrics"], catch_exceptions=False)
     assert all(name in listed.stdout for name in ("truth_ratio", "fact_accuracy", "2410.08109"))

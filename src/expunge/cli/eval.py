@@ -9,7 +9,7 @@ import typer
 def evaluate_model(
     model: Annotated[str, typer.Option(help="Model folder, run folder, adapter folder or Hub name.")],
     data: Annotated[str, typer.Option(help="Folder or Hub id with the suite's configurations.")],
-    out: Annotated[Path, typer.Option(help="Results file to write, e.g. RUN/results.json.")],
+    out: Annotated[Path | None, typer.Option(help="Results file to write, e.g. RUN/results.json.")] = None,
     suite: Annotated[str, typer.Option(help="tofu or closer_look.")] = "tofu",
     forget_split: Annotated[
         str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")
@@ -35,9 +35,29 @@ def evaluate_model(
         int | None, typer.Option(min=1, help="Most tokens of a scoring batch; changes time and memory, no number.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print results.json in place of the table.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be run, and run nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
     """Measure what a model still knows of the forget set, and what it kept of the rest."""
+    import json as json_format
+
+    from rich.console import Console
+
+    from expunge.errors import InputError
+
+    if plan:
+        from expunge.evaluation.describe import plan_evaluation
+
+        work = plan_evaluation(model, suite, data, forget_split, holdout, batch_tokens)
+        if json:
+            typer.echo(json_format.dumps(work, indent=2))
+            return
+        for name, number in work.items():
+            shown = f"{number:.1%}" if isinstance(number, float) else f"{number:,}"
+            typer.echo(f"{name.replace('_', ' '):24} {shown:>14}")
+        return
+    if out is None:
+        raise InputError("--out is missing: the results file to write, e.g. --out results.json.")
     from expunge.evaluation import evaluate
 
     results = evaluate(
@@ -57,12 +77,8 @@ def evaluate_model(
         progress=True,
     )
     if json:
-        import json as json_format
-
         typer.echo(json_format.dumps(results.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    from rich.console import Console
-
     from expunge.report import load_comparison, terminal_table
 
     Console().print(terminal_table(load_comparison([out])))

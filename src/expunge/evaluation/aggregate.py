@@ -1,6 +1,6 @@
 """From the table of examples to the numbers of results.json, without a model: means, intervals, summaries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from expunge.evaluation.suite import SetSpec, Suite
 from expunge.evaluation.table import column_of
-from expunge.metrics import Better, Metric
+from expunge.metrics import Better, Kind, Metric
 from expunge.metrics.bootstrap import interval, mean_interval, resampled_means
 from expunge.metrics.membership import auc, auc_interval
 from expunge.metrics.summaries import forget_efficacy, forget_quality, harmonic_mean, harmonic_means, privleak
@@ -109,33 +109,60 @@ def terms_of(metric: Metric, spec: SetSpec, table: pa.Table) -> np.ndarray:
 def summarise(suite: Suite, table: pa.Table, sets: Sequence[str], left_out: Mapping[str, str]) -> Summary:
     """`model_utility` and `forget_efficacy`; null with a reason where a part is missing, and then `*_partial`."""
     summary = Summary()
-    retained = [(spec, metric) for spec in suite.sets if spec.kind == "retain" for metric in suite.utility]
-    forgotten = [(spec, metric) for spec in suite.sets if spec.kind == "forget" for metric in suite.efficacy]
-    for name, parts, whole, resampled in (
-        ("model_utility", retained, harmonic_mean, harmonic_means),
-        ("forget_efficacy", forgotten, forget_efficacy, lambda draws: 1 - draws.mean(axis=0)),
-    ):
-        there = {
-            f"{spec.name}/{metric.name}": terms
-            for spec, metric in parts
-            if spec.name in sets and not np.isnan(terms := terms_of(metric, spec, table)).all()
-        }
-        missing = [key for spec, metric in parts if (key := f"{spec.name}/{metric.name}") not in there]
+    for name, number in SUMMARIES.items():
+        there, missing = parts_of(name, suite, table, sets)
         target = f"{name}_partial" if missing else name
         if missing:
             summary.values[name] = None
             summary.reasons[name] = "not measured: " + ", ".join(missing) + _why(left_out, missing)
-        summary.values[target] = whole([float(np.nanmean(v)) for v in there.values()]) if there else None
         if not there:
+            summary.values[target] = None
             summary.reasons[target] = summary.reasons[name]
             continue
+        summary.values[target] = number.value([float(np.nanmean(v)) for v in there.values()])
         summary.parts[target] = list(there)
-        summary.ci95[target] = (
-            interval(resampled(np.stack([resampled_means(v) for v in there.values()])))
-            if min(np.count_nonzero(~np.isnan(v)) for v in there.values()) > 1
-            else None
-        )
+        resampled = resampled_summary(name, there)
+        summary.ci95[target] = None if resampled is None else interval(resampled)
     return summary
+
+
+@dataclass(frozen=True)
+class Number:
+    """How a summary is made from its parts: from their values [parts], and from their resamples [parts, draws]."""
+
+    kind: Kind
+    metrics: Callable[[Suite], tuple[Metric, ...]]
+    value: Callable[[Sequence[float]], float]
+    values: Callable[[np.ndarray], np.ndarray]
+
+
+SUMMARIES = {
+    "model_utility": Number("retain", lambda suite: suite.utility, harmonic_mean, harmonic_means),
+    "forget_efficacy": Number(
+        "forget", lambda suite: suite.efficacy, forget_efficacy, lambda parts: 1 - parts.mean(axis=0)
+    ),
+}
+
+
+def parts_of(name: str, suite: Suite, table: pa.Table, sets: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The terms of each part of a summary that was measured, and the names of those that were not."""
+    number = SUMMARIES[name]
+    keys = {
+        f"{spec.name}/{metric.name}": (spec, metric)
+        for spec in suite.sets
+        if spec.kind == number.kind
+        for metric in number.metrics(suite)
+    }
+    terms = {key: terms_of(metric, spec, table) for key, (spec, metric) in keys.items() if spec.name in sets}
+    there = {key: values for key, values in terms.items() if not np.isnan(values).all()}
+    return there, [key for key in keys if key not in there]
+
+
+def resampled_summary(name: str, there: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """A summary over the bootstrap resamples of its parts; None where a part has fewer than two examples."""
+    if min(np.count_nonzero(~np.isnan(values)) for values in there.values()) < 2:
+        return None
+    return SUMMARIES[name].values(np.stack([resampled_means(values) for values in there.values()]))
 
 
 def add_forget_quality(summary: Summary, truth_ratios: np.ndarray, reference: np.ndarray | None, why: str) -> None:

@@ -1,0 +1,199 @@
+"""Two or more results on the same rows: paired differences with intervals, and which of them are beyond noise."""
+
+import csv
+import html
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from expunge.errors import InputError, unknown
+from expunge.evaluation.aggregate import (
+    SUMMARIES,
+    membership_scores,
+    parts_of,
+    resampled_summary,
+    terms_of,
+)
+from expunge.evaluation.results import Results, load_results
+from expunge.evaluation.suite import Suite
+from expunge.evaluation.suites import SUITES
+from expunge.metrics import Better
+from expunge.metrics.bootstrap import interval, resampled_means
+from expunge.metrics.membership import auc, resampled_aucs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number of two models on the same rows.
+
+    Attributes:
+        key: `<set>/<metric>` or the name of a summary.
+        first: value of the first results.
+        other: value of the results named `name`.
+        difference: other - first.
+        ci95: paired bootstrap interval of the difference; None for fewer than two rows.
+        n: rows that both have.
+        better: the good direction.
+    """
+
+    name: str
+    key: str
+    first: float
+    other: float
+    difference: float
+    ci95: list[float] | None
+    n: int
+    better: Better
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval leaves 0 out. Of twenty differences that are none, one will, too."""
+        return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
+
+    @property
+    def verdict(self) -> str:
+        """In one word or two."""
+        if not self.beyond_noise:
+            return "within noise"
+        if self.better == "closer_to_reference":
+            return "differs"
+        return "better" if (self.difference > 0) == (self.better == "higher") else "worse"
+
+
+def compare(paths: Sequence[str | Path]) -> list[Difference]:
+    """Compare the first results with each of the others.
+
+    Args:
+        paths: results.json files, or run folders that hold one.
+
+    Raises:
+        InputError: fewer than two, or of different suites or rows.
+    """
+    if len(paths) < 2:
+        raise InputError("Two results or more are compared: expunge compare A.json B.json ...")
+    files = [Path(path) / "results.json" if Path(path).is_dir() else Path(path) for path in paths]
+    results = [load_results(file) for file in files]
+    if results[0].suite not in SUITES:
+        raise unknown(f"suite of {files[0]}", results[0].suite, SUITES)
+    suite = SUITES[results[0].suite]
+    found: list[Difference] = []
+    for file, other in zip(files[1:], results[1:], strict=True):
+        _check_comparable(files[0], results[0], file, other)
+        name = file.parent.name if file.name == "results.json" and file.parent.name else file.stem
+        found.extend(differences(name, suite, results[0], other))
+    return found
+
+
+def differences(name: str, suite: Suite, first: Results, other: Results) -> Iterator[Difference]:
+    """Every difference between two results that were measured in both."""
+    sets = [spec.name for spec in suite.sets if spec.name in first.data["sets"] and spec.name in other.data["sets"]]
+    for key in SUMMARIES:
+        (ours, missing), (theirs, missing_there) = (parts_of(key, suite, r.table, sets) for r in (first, other))
+        if ours and missing == missing_there:
+            pair = [SUMMARIES[key].value([float(np.nanmean(v)) for v in parts.values()]) for parts in (ours, theirs)]
+            drawn = [resampled_summary(key, parts) for parts in (ours, theirs)]
+            between = None if any(d is None for d in drawn) else interval(drawn[1] - drawn[0])
+            n = sum(first.data["sets"][s]["rows"] for s in {part.split("/")[0] for part in ours})
+            yield Difference(name, f"{key}_partial" if missing else key, *pair, pair[1] - pair[0], between, n, "higher")
+    for spec in (s for s in suite.sets if s.name in sets and s.kind != "holdout"):
+        for metric in suite.metrics_of(spec.kind):
+            key = f"{spec.name}/{metric.name}"
+            if metric.relative_to is not None:
+                continue  # each was measured against its own reference model
+            if metric.member:
+                scores = [membership_scores(metric, spec, suite, r.table, None) for r in (first, other)]
+                if any(s is None for s in scores):
+                    continue
+                pair = [auc(*s, metric.member) for s in scores]
+                drawn = [resampled_aucs(*s, metric.member) for s in scores]
+                n = sum(map(len, scores[0]))
+                between = interval(drawn[1] - drawn[0]) if min(map(len, scores[0])) > 1 else None
+                yield Difference(name, key, *pair, pair[1] - pair[0], between, n, metric.better[spec.kind])
+                continue
+            ours, theirs = (terms_of(metric, spec, r.table) for r in (first, other))
+            both = ~np.isnan(ours) & ~np.isnan(theirs)
+            if not both.any():
+                continue
+            change = np.where(both, theirs - ours, np.nan)
+            pair = [float(ours[both].mean()), float(theirs[both].mean())]
+            between = interval(resampled_means(change)) if both.sum() > 1 else None
+            yield Difference(name, key, *pair, pair[1] - pair[0], between, int(both.sum()), metric.better[spec.kind])
+
+
+HEADINGS = ("results", "metric", "first", "other", "difference", "95 % interval", "n", "better", "verdict")
+
+
+def lines(found: Sequence[Difference]) -> Iterator[tuple[str, ...]]:
+    """The cells of a table, a line per difference."""
+    for d in found:
+        between = "–" if d.ci95 is None else f"[{d.ci95[0]:+.3g}, {d.ci95[1]:+.3g}]"
+        direction = d.better.replace("_", " ")
+        numbers = (f"{d.first:.4g}", f"{d.other:.4g}", f"{d.difference:+.3g}", between, str(d.n))
+        yield (d.name, d.key, *numbers, direction, d.verdict)
+
+
+def as_markdown(found: Sequence[Difference]) -> str:
+    """A Markdown table."""
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(found)]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def as_csv(found: Sequence[Difference]) -> str:
+    """CSV with full precision; the interval in two columns."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["results", "metric", "first", "other", "difference", "low", "high", "n", "better", "verdict"])
+    for d in found:
+        between = ["", ""] if d.ci95 is None else d.ci95
+        writer.writerow([d.name, d.key, d.first, d.other, d.difference, *between, d.n, d.better, d.verdict])
+    return text.getvalue()
+
+
+def as_html(found: Sequence[Difference]) -> str:
+    """A page with one table, in which differences beyond noise are bold."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in HEADINGS)
+    body = "".join(
+        f"<tr{' class=beyond' if d.beyond_noise else ''}>"
+        + "".join(f"<td>{html.escape(c)}</td>" for c in row)
+        + "</tr>\n"
+        for d, row in zip(found, lines(found), strict=True)
+    )
+    style = (
+        ":root{color-scheme:light dark}body{font:15px system-ui;margin:1rem;overflow-x:auto}"
+        "table{border-collapse:collapse}th,td{padding:.3rem .6rem;border-bottom:1px solid #8885;text-align:left}"
+        ".beyond{font-weight:600}"
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Comparison</title>'
+        f"<style>{style}</style></head><body><h1>Comparison</h1><p>Paired differences on the same rows, with 95 % "
+        f"bootstrap intervals; bold: beyond noise.</p>\n<table><thead><tr>{head}</tr></thead><tbody>\n{body}"
+        "</tbody></table></body></html>\n"
+    )
+
+
+FORMATS = {".md": as_markdown, ".csv": as_csv, ".html": as_html}
+
+
+def _check_comparable(path: Path, first: Results, other_path: Path, other: Results) -> None:
+    if first.suite != other.suite:
+        raise InputError(
+            f"{path} was measured with suite {first.suite!r}, {other_path} with {other.suite!r}: their numbers mean "
+            "different things."
+        )
+    shared = [name for name in first.data["sets"] if name in other.data["sets"]]
+    for name in shared:
+        ours, theirs = (
+            [row for row in r.table.select(["set", "question", "answer"]).to_pylist() if row["set"] == name]
+            for r in (first, other)
+        )
+        if ours != theirs:
+            raise InputError(
+                f"{path} and {other_path} were measured on different rows of the set {name!r}; differences are paired "
+                "row by row. Evaluate both on the same --data."
+            )
+    if not shared:
+        raise InputError(f"{path} and {other_path} have no set in common.")

@@ -1,0 +1,58 @@
+"""What an evaluation would do, without doing it: `expunge eval --plan`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from expunge.data import Row
+from expunge.errors import InputError, unknown
+from expunge.evaluation.planner import Plan, plan
+from expunge.evaluation.scorer import BATCH_TOKENS, length_sorted_batches
+from expunge.evaluation.sets import load_sets
+from expunge.evaluation.suites import SUITES
+from expunge.models import resolve_folder
+
+
+def describe(work: Plan, batch_tokens: int) -> dict[str, int | float]:
+    """The work in numbers, against metric-by-metric evaluation of the same."""
+    with_moments = [len(work.scored[i].ids) for i in sorted(work.moments)]
+    plain = [len(row.ids) for i, row in enumerate(work.scored) if i not in work.moments]
+    batches = [(lengths, b) for lengths in (plain, with_moments) for b in length_sorted_batches(lengths, batch_tokens)]
+    padded = sum(max(lengths[i] for i in batch) * len(batch) for lengths, batch in batches)
+    return {
+        "rows_asked_for": work.asked,
+        "rows_scored": len(work.scored),
+        "tokens_asked_for": work.asked_tokens,
+        "tokens_scored": work.scored_tokens,
+        "tokens_of_padding": padded - work.scored_tokens,
+        "forward_passes": len(batches),
+        "backward_passes": len(work.gradients),
+        "answers_asked_for": work.asked_generations,
+        "answers_generated": len(work.prompts),
+        "share_of_tokens_saved": 1 - work.scored_tokens / work.asked_tokens if work.asked_tokens else 0.0,
+        "share_of_answers_saved": 1 - len(work.prompts) / work.asked_generations if work.asked_generations else 0.0,
+    }
+
+
+def plan_evaluation(
+    model: str | Path,
+    suite: str,
+    data: str | Path | Mapping[str, Sequence[Row] | str | Path],
+    forget_split: str | None = None,
+    holdout: str | Path | None = None,
+    batch_tokens: int | None = None,
+) -> dict[str, int | float]:
+    """Describe an evaluation from the model's tokenizer and the data alone; the model is not loaded.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    if suite not in SUITES:
+        raise unknown("suite", suite, SUITES)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve_folder(model))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: its tokenizer cannot be loaded. {str(error).splitlines()[0]}") from error
+    sets = load_sets(data, SUITES[suite], forget_split, holdout).sets
+    return describe(plan(SUITES[suite], sets, tokenizer), batch_tokens or BATCH_TOKENS["cpu"])

@@ -1,0 +1,106 @@
+"""Paired differences: their values, intervals, directions, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from evaluation.tiny import question_rows, tiny_model
+from expunge import evaluate
+from expunge.errors import InputError
+from expunge.evaluation.compare import as_csv, as_html, as_markdown, compare
+from expunge.metrics.bootstrap import draws
+
+
+@pytest.fixture(scope="module")
+def files(tokenizer, sets, tmp_path_factory):
+    """Two models on the same rows, with a holdout."""
+    folder = tmp_path_factory.mktemp("compared")
+    data = sets | {"holdout": question_rows(["city", "red", "a"])}
+    for seed in (0, 1):
+        evaluate(tiny_model(seed), tokenizer, data=data, out=folder / f"run{seed}" / "results.json")
+    return [folder / "run0" / "results.json", folder / "run1"]  # a file, and a run folder
+
+
+def test_differences_are_paired_over_rows(files) -> None:
+    found = {d.key: d for d in compare(files)}
+    first, other = (json.loads(p.read_text())["metrics"] for p in (files[0], files[1] / "results.json"))
+    for key in ("forget/probability", "retain/truth_ratio", "forget/mia_loss", "forget/extraction_strength"):
+        assert found[key].first == pytest.approx(first[key]["value"])
+        assert found[key].other == pytest.approx(other[key]["value"])
+        assert found[key].difference == pytest.approx(other[key]["value"] - first[key]["value"])
+        assert found[key].name == "run1"
+    assert "forget/mia_reference" not in found
+    assert "forget/cosine_similarity" not in found
+
+
+def test_the_interval_is_that_of_the_difference(files) -> None:
+    from expunge.evaluation import load_results
+    from expunge.evaluation.table import column_of
+
+    ours, theirs = (
+        column_of(load_results(p).table, "forget", "probability") for p in (files[0], files[1] / "results.json")
+    )
+    resampled = draws(3) @ (theirs - ours) / 3
+    found = {d.key: d for d in compare(files)}["forget/probability"]
+    assert found.ci95 == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist())
+
+
+def test_a_model_does_not_differ_from_itself(files) -> None:
+    for difference in compare([files[0], files[0]]):
+        assert difference.difference == 0.0
+        assert difference.ci95 in (None, [0.0, 0.0])
+        assert difference.verdict == "within noise"
+
+
+def test_directions(files) -> None:
+    for d in compare(files):
+        if d.beyond_noise and d.better != "closer_to_reference":
+            assert d.verdict == ("better" if (d.difference > 0) == (d.better == "higher") else "worse")
+            assert d.ci95[0] > 0 or d.ci95[1] < 0
+    assert any(d.beyond_noise for d in compare(files))
+
+
+def test_formats_and_the_command(files, tmp_path) -> None:
+    from expunge.cli.compare import compare as command
+
+    found = compare(files)
+    app = typer.Typer()
+    app.command()(command)
+    for suffix, writer in ((".md", as_markdown), (".csv", as_csv), (".html", as_html)):
+        out = tmp_path / f"table{suffix}"
+        ran = CliRunner().invoke(app, [*map(str, files), "--out", str(out)], catch_exceptions=False)
+        assert ran.exit_code == 0
+        assert out.read_text() == writer(found)
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    assert len(rows) == len(found)
+    assert float(rows[0]["difference"]) == found[0].difference
+    assert as_markdown(found).count("\n") == len(found) + 2
+    with pytest.raises(InputError, match=r"\.md, \.csv, \.html"):
+        CliRunner().invoke(app, [*map(str, files), "--out", "table.pdf"], catch_exceptions=False)
+
+
+def test_what_cannot_be_compared(files, model, tokenizer, sets, tmp_path) -> None:
+    with pytest.raises(InputError, match="Two results or more"):
+        compare(files[:1])
+    other = tmp_path / "other.json"
+    evaluate(model, tokenizer, data=sets | {"forget": question_rows(["dan", "bob", "eve"])}, out=other)
+    with pytest.raises(InputError, match="different rows of the set 'forget'"):
+        compare([files[0], other])
+    evaluate(model, tokenizer, suite="closer_look", data=sets, out=other)
+    with pytest.raises(InputError, match="'closer_look'"):
+        compare([files[0], other])
+    with pytest.raises(InputError, match="cannot be read"):
+        compare([files[0], tmp_path / "nothing.json"])
+
+
+def test_html_escapes_names(files, tmp_path) -> None:
+    odd = tmp_path / "<script>.json"
+    for suffix in (".json", ".examples.parquet"):
+        odd.with_suffix(suffix).write_bytes(files[0].with_suffix(suffix).read_bytes())
+    page = as_html(compare([files[0], odd]))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
