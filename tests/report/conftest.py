@@ -144,7 +144,7 @@ def write_run(
 ) -> Path:
     """Write a whole run folder: recipe, log, environment, results, and those of target and retain model."""
     rows = {key: scores[key] for key in ("rows", "with_facts") if key in scores}
-    write_results(folder / "results.json", **scores)
+    write_results(folder / "results.json", **{"fingerprint": f"weights-{folder.name}", **scores})
     if target:
         write_results(
             folder / "results.target.json", facts=rows.get("rows", 40), forget=0.95, fingerprint="weights-t", **rows

@@ -17,14 +17,29 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Number:
+    """A measured value with the rows it rests on, its 95 % interval and the direction that is good."""
+
+    value: float
+    better: Better
+    n: int
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """One number of results.json: a value with its 95 % interval and row count, or the reason why there is none."""
+    """One entry of results.json: a number, or the reason why there is none."""
 
     value: FiniteFloat | None
     better: Better
     n: int = 0
     ci95: tuple[FiniteFloat, FiniteFloat] | None = None
     reason: str | None = None
+
+    @property
+    def number(self) -> Number | None:
+        """The number, if it was measured."""
+        return None if self.value is None else Number(self.value, self.better, self.n, self.ci95)
 
 
 @dataclass(frozen=True)
@@ -108,12 +123,12 @@ class RunResult:
     environment: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)  # file -> why the report cannot show it
 
-    def metric(self, key: str) -> Measurement | None:
-        """The measurement called `<set>/<metric>`, or None where results.json does not have it or it is null."""
+    def metric(self, key: str) -> Number | None:
+        """The number called `<set>/<metric>`, or None where results.json does not have it or it is null."""
         found = self.results.metrics.get(key)
-        return found if found is not None and found.value is not None else None
+        return found.number if found else None
 
-    def summary(self, name: str) -> Measurement | None:
+    def summary(self, name: str) -> Number | None:
         """A number over sets (all are better when higher); `n` counts the rows of the sets that went into it."""
         value = self.results.summary.get(name)
         if value is None:
@@ -121,7 +136,7 @@ class RunResult:
         sets = {part.split("/")[0] for part in self.results.summary_parts.get(name, ())}
         rows = sum(self.results.data.sets[s].rows for s in sets if s in self.results.data.sets)
         n = int(self.results.summary.get(f"{name}_n") or rows)
-        return Measurement(value, "higher", n, self.results.summary_ci95.get(name))
+        return Number(value, "higher", n, self.results.summary_ci95.get(name))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from expunge.files import whole_file
 from expunge.report import figures, verdict
 from expunge.report.answers import answers
 from expunge.report.checks import doubts
-from expunge.report.load import Comparison, Measurement, RunResult, load_comparison, objective_name
+from expunge.report.load import Comparison, Number, RunResult, load_comparison, objective_name
 from expunge.report.redaction import Redaction
 from expunge.report.tables import SUMMARIES, fingerprints, gaps, glossary, overview, settings, tables
 from expunge.report.words import printable, set_label, wording
@@ -139,13 +139,13 @@ def settings_in_words(run: RunResult) -> str:
     # The environment has the defaults that a recipe leaves out.
     train = {**(run.environment.get("train") or {}), **(run.recipe.get("train") or {})}
     lora, seed = run.recipe.get("lora"), train.get("seed", run.environment.get("seed"))
-    rows = train.get("per_device_train_batch_size"), train.get("gradient_accumulation_steps")
+    rows, times = train.get("per_device_train_batch_size"), train.get("gradient_accumulation_steps")
     last = run.steps[-1] if run.steps else None
     parts = [
         f"only a LoRA adapter of rank {lora.get('r')} trained" if lora else "all weights trained",
         f"learning rate {train['learning_rate']:g}" if "learning_rate" in train else "",
         f"{train['num_train_epochs']:g} passes over the forget set" if "num_train_epochs" in train else "",
-        f"{rows[0] * rows[1]} forget rows a step and process ({rows[0]} × {rows[1]})" if all(rows) else "",
+        f"{rows * times} forget rows a step and process ({rows} × {times})" if rows and times else "",
         f"seed {seed}" if seed is not None else "",
         f"{last.step} optimiser steps" if last else "",
         f"{last.seconds:.0f} seconds" if last and last.seconds else "",
@@ -196,14 +196,14 @@ def plane(comparison: Comparison) -> dict[str, Any] | None:
     return {"svg": Markup(svg), "absent": absent, "kept": kept_from is not None, "parts": parts}
 
 
-def _plane_value(model: RunResult, name: str) -> Measurement | None:
+def _plane_value(model: RunResult, name: str) -> Number | None:
     if "/" not in name:
         return model.summary(name)
     fact = model.metric(name)
     if fact is None:
         return None
     ends = None if fact.ci95 is None else (1 - fact.ci95[1], 1 - fact.ci95[0])
-    return Measurement(1 - fact.value, "higher", fact.n, ends)
+    return Number(1 - fact.value, "higher", fact.n, ends)
 
 
 def curves(run: RunResult, prefix: str) -> Iterator[Markup]:

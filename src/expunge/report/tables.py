@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expunge.report import verdict
-from expunge.report.load import Comparison, Measurement, RunResult
+from expunge.report.load import Comparison, Measurement, Number, RunResult
 from expunge.report.words import ARROWS, interval, number, set_label, wording
 
 SUMMARIES = (
@@ -114,11 +114,9 @@ def _summary_line(comparison: Comparison, name: str) -> Line:
     return Line(words.label, *ARROWS["higher"], cells)
 
 
-def _cell(measured: Measurement | None, share: bool) -> Cell:
-    if measured is None:
-        return Cell(None, reason="not in the results")
-    if measured.value is None:
-        return Cell(None, reason=measured.reason or "")
+def _cell(measured: Number | Measurement | None, share: bool) -> Cell:
+    if measured is None or measured.value is None:
+        return Cell(None, reason=measured.reason or "" if isinstance(measured, Measurement) else "not in the results")
     return Cell(number(measured.value, share), interval(measured.ci95, share), measured.n)
 
 

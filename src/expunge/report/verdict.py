@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from expunge.report.load import Measurement, RunResult
+from expunge.report.load import Number, RunResult
 from expunge.report.paired import utility_share
 from expunge.report.words import METRICS, interval, number, stated, wording
 
@@ -180,7 +180,7 @@ def likeness(run: RunResult, retain: RunResult | None) -> Finding:
     return Finding(question, "yes", answer, evidence, (limit,))
 
 
-def utility_of(run: RunResult) -> tuple[str, Measurement | None]:
+def utility_of(run: RunResult) -> tuple[str, Number | None]:
     """Model utility, or its value over the parts there are."""
     for name in ("model_utility", "model_utility_partial"):
         if (value := run.summary(name)) is not None:
@@ -188,7 +188,7 @@ def utility_of(run: RunResult) -> tuple[str, Measurement | None]:
     return "model_utility", None
 
 
-def bounds(metric: str, measured: Measurement) -> tuple[float, float] | None:
+def bounds(metric: str, measured: Number) -> tuple[float, float] | None:
     """The interval to judge by: the measured one, widened to Wilson's for shares of yes-or-no rows.
 
     A bootstrap over rows that all gave the same answer has no width; Wilson's interval (1927) still has.
@@ -207,7 +207,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _level(metric: str, measured: Measurement, target: RunResult | None, retain: RunResult | None) -> str:
+def _level(metric: str, measured: Number, target: RunResult | None, retain: RunResult | None) -> str:
     """Where a forget metric stands between retain model and target."""
     ends = bounds(metric, measured)
     before = target.metric(f"forget/{metric}") if target else None
@@ -225,7 +225,7 @@ def _level(metric: str, measured: Measurement, target: RunResult | None, retain:
     return "near" if ends[1] <= limit else "above"
 
 
-def _unsettled(leading: dict[str, Measurement], retain: RunResult) -> str:
+def _unsettled(leading: dict[str, Number], retain: RunResult) -> str:
     """Says which way it looks, how far the interval reaches and how far it may."""
     limits = {metric: retain.metric(f"forget/{metric}").value + NEAR_RETAIN for metric in leading}
     gone = all(measured.value <= limits[metric] for metric, measured in leading.items())
@@ -239,7 +239,7 @@ def _unsettled(leading: dict[str, Measurement], retain: RunResult) -> str:
     return f"Whether the forget set is forgotten is not settled: its answers look {look}, but {_listed(reach)}."
 
 
-def _up_to(metric: str, measured: Measurement) -> str:
+def _up_to(metric: str, measured: Number) -> str:
     ends = bounds(metric, measured)
     return "anything" if ends is None else f"up to {number(ends[1], wording(metric).share)}"
 
@@ -276,14 +276,14 @@ def _still_above(run: RunResult, retain: RunResult, leading: tuple[str, ...]) ->
     found = []
     for key, measured in run.results.metrics.items():
         name, metric = key.split("/", 1)
-        never = retain.metric(key)
-        if name != "forget" or metric in leading or measured.better != "lower" or measured.value is None or not never:
+        own, never = measured.number, retain.metric(key)
+        if name != "forget" or metric in leading or measured.better != "lower" or own is None or never is None:
             continue
-        ends = bounds(metric, measured)
+        ends = bounds(metric, own)
         if ends is not None and ends[0] > never.value + NEAR_RETAIN:
             words = wording(metric)
             found.append(
-                f"{words.label} is still {stated(measured, words.share)}, retain model {stated(never, words.share)}: "
+                f"{words.label} is still {stated(own, words.share)}, retain model {stated(never, words.share)}: "
                 "something of the answers may be hidden rather than gone."
             )
     return tuple(found)
@@ -304,7 +304,7 @@ def _below(run: RunResult, retain: RunResult | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _sample_limits(leading: dict[str, Measurement]) -> tuple[str, ...]:
+def _sample_limits(leading: dict[str, Number]) -> tuple[str, ...]:
     limits = []
     for metric, measured in leading.items():
         if measured.n < FEW_ROWS:

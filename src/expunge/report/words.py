@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from expunge.report.load import Better, Measurement
+from expunge.report.load import Better, Number
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def interval(ci95: tuple[float, float] | None, share: bool = False) -> str:
     return f"[{lo},\N{NO-BREAK SPACE}{hi}]"
 
 
-def stated(measured: Measurement, share: bool = False) -> str:
+def stated(measured: Number, share: bool = False) -> str:
     """A number with what it needs to be read: `3 % [0, 8], n = 40`."""
     rows = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{measured.n}"
     return f"{number(measured.value, share)} {interval(measured.ci95, share)}, {rows}"
