@@ -10,7 +10,7 @@ def evaluate_model(
     model: Annotated[str, typer.Option(help="Model folder, run folder, adapter folder or Hub name.")],
     data: Annotated[str, typer.Option(help="Folder or Hub id with the suite's configurations.")],
     out: Annotated[Path | None, typer.Option(help="Results file to write, e.g. RUN/results.json.")] = None,
-    suite: Annotated[str, typer.Option(help="tofu or closer_look.")] = "tofu",
+    suite: Annotated[str, typer.Option(help="tofu, closer_look, closer_look_real_people.")] = "tofu",
     forget_split: Annotated[
         str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")
     ] = None,

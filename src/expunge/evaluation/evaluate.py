@@ -78,7 +78,7 @@ def evaluate(
     Args:
         model: a folder, run folder, adapter folder or Hub name, or a loaded model (then `tokenizer` is needed).
         tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
-        suite: "tofu" or "closer_look".
+        suite: a name of `expunge.evaluation.SUITES`, or a suite of your own.
         data: a folder or Hub id in TOFU's layout, or rows (or a SPEC) per set name.
         forget_split: e.g. "forget10"; needed where the data has several.
         holdout: SPEC of rows never trained on, for membership inference; default: the configuration of `data` that goes

@@ -134,14 +134,16 @@ def examples(
 def judged(measured: Sequence[Example], rows: Sequence[Row], spec: SetSpec, judges: Judges) -> list[Example]:
     """Add what the embedding and NLI models say of each output and its truth."""
     found = list(measured)
-    truths = [text_of(row, spec.truth) for row in rows]
-    comparable = [i for i, e in enumerate(found) if e.generation is not None and truths[i] is not None]
     if judges.embedder:
+        truths = [text_of(row, spec.truth) for row in rows]
+        comparable = [i for i, e in enumerate(found) if e.generation is not None and truths[i] is not None]
         for i, cosine in zip(
             comparable, cosines(judges.embedder, [(found[i].generation, truths[i]) for i in comparable]), strict=True
         ):
             found[i] = replace(found[i], similarity=cosine)
     if judges.entailer:
+        truths = [text_of(row, spec.nli_truth or spec.truth) for row in rows]
+        comparable = [i for i, e in enumerate(found) if e.generation is not None and truths[i] is not None]
         for i in comparable:
             found[i] = replace(found[i], entails=False)
         asked = [i for i in comparable if not too_far(found[i].reference, found[i].generation)]

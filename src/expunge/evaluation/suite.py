@@ -20,7 +20,8 @@ class SetSpec:
         kind: what the set is for.
         paraphrase: column of the paraphrased answer, or ANSWER.
         wrong: column of the wrong answers (a list).
-        truth: column that embeddings and NLI compare the output with, or ANSWER.
+        truth: column that the output's embedding is compared with, or ANSWER.
+        nli_truth: column that NLI compares the output with; None: the same as `truth`.
         choices: whether the answer's probability is taken among the wrong answers.
         premise: which side of the NLI question the output (or the truth) stands on.
     """
@@ -31,6 +32,7 @@ class SetSpec:
     paraphrase: str = "paraphrased_answer"
     wrong: str = "perturbed_answer"
     truth: str = ANSWER
+    nli_truth: str | None = None
     choices: bool = False
     premise: Literal["output", "truth"] = "truth"
 
