@@ -40,7 +40,7 @@ def test_still_produced(make_run):
 def test_between_the_two_nothing_is_settled(make_run):
     finding = forgetting(make_run(facts=8))  # 20 % of rows, at the line itself
     assert finding.status == "open"
-    assert "its answers look gone, but Fact accuracy may be up to 34.8 %, at most 20 % would do" in told(finding)
+    assert "its answers look gone, but fact accuracy may be up to 34.8 %, at most 20 % would do" in told(finding)
 
 
 def test_few_rows_do_not_settle_even_a_perfect_count(tmp_path, make_results, make_run):
@@ -94,7 +94,7 @@ def test_without_a_target_kept_is_never_said(make_run):
 def test_alone_nothing_is_said(make_run):
     verdict = verdict_of(make_run(target=False, retain=False, quality=None))
     assert {finding.status for finding in verdict.findings} == {"open"}
-    assert "neither target nor retain model" in verdict.findings[0].answer
+    assert "neither target nor retain model has fact accuracy measured" in verdict.findings[0].answer
 
 
 def test_without_facts_words_and_their_probability_lead(make_run):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from expunge.report.load import Number, RunResult
 from expunge.report.paired import utility_share
-from expunge.report.words import METRICS, interval, number, stated, wording
+from expunge.report.words import interval, number, stated, wording
 
 NEAR_RETAIN = 0.10
 """Forgotten: the interval's upper end is at most this far above the retain model's value."""
@@ -27,6 +27,7 @@ LEADING = (("fact_accuracy",), ("rougeL_recall", "probability"))
 """What shows that the answers are gone: the exact fact where rows have one, else the words and their probability."""
 
 Status = Literal["yes", "no", "open"]
+Level = Literal["near", "between", "above", "not known before", "fell", "not fallen", "no retain value"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | Non
         )
     evidence = tuple(_evidence(f"forget/{metric}", run, target, retain) for metric in leading)
     limits = _sample_limits(leading)
-    names = _listed([METRICS[metric].label for metric in leading]).lower().replace("rouge-l", "ROUGE-L")
+    names = _listed([_named(metric) for metric in leading])
     levels = [_level(metric, value, target, retain) for metric, value in leading.items()]
     if target is None:
         limits += ("No target model was measured: whether it ever knew the forget set is not shown.",)
@@ -83,12 +84,12 @@ def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | Non
             evidence,
             limits,
         )
-    if retain is None:
-        return _without_retain(question, levels, names, evidence, limits)
     limits += (
         "Measured with one greedy answer to each question as it is written. Other wordings, sampling, quantisation and "
         "further fine-tuning are not covered by these numbers.",
     )
+    if retain is None:
+        return _without_retain(question, levels, names, evidence, limits)
     if "no retain value" in levels:
         answer = f"Whether the forget set is forgotten cannot be said: the retain model's {names} was not measured."
         return Finding(question, "open", answer, evidence, limits)
@@ -207,7 +208,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _level(metric: str, measured: Number, target: RunResult | None, retain: RunResult | None) -> str:
+def _level(metric: str, measured: Number, target: RunResult | None, retain: RunResult | None) -> Level:
     """Where a forget metric stands between retain model and target."""
     ends = bounds(metric, measured)
     before = target.metric(f"forget/{metric}") if target else None
@@ -230,7 +231,7 @@ def _unsettled(leading: dict[str, Number], retain: RunResult) -> str:
     limits = {metric: retain.metric(f"forget/{metric}").value + NEAR_RETAIN for metric in leading}
     gone = all(measured.value <= limits[metric] for metric, measured in leading.items())
     reach = [
-        f"{wording(metric).label} may be {_up_to(metric, measured)}, at most "
+        f"{_named(metric)} may be {_up_to(metric, measured)}, at most "
         f"{number(limits[metric], wording(metric).share)} would do"
         for metric, measured in leading.items()
         if _level(metric, measured, None, retain) == "between"
@@ -245,11 +246,11 @@ def _up_to(metric: str, measured: Number) -> str:
 
 
 def _without_retain(
-    question: str, levels: Sequence[str], names: str, evidence: tuple[str, ...], limits: tuple[str, ...]
+    question: str, levels: Sequence[Level], names: str, evidence: tuple[str, ...], limits: tuple[str, ...]
 ) -> Finding:
     limits += (
         "No retain model was measured. How often a model that never saw the forget set gives these answers by chance "
-        "or general knowledge is unknown, so neither “forgotten” nor “not forgotten” can be said.",
+        "or general knowledge is unknown, so “forgotten” cannot be said.",
     )
     if all(level == "fell" for level in levels):
         answer = f"The forget set's answers became rarer ({names} fell); whether they are gone cannot be said."
@@ -257,7 +258,9 @@ def _without_retain(
         answer = f"The forget set's answers did not measurably become rarer ({names})."
         return Finding(question, "no", answer, evidence, limits)
     else:
-        answer = "Whether the forget set is forgotten cannot be said: there is neither target nor retain model."
+        answer = (
+            f"Whether the forget set is forgotten cannot be said: neither target nor retain model has {names} measured."
+        )
     return Finding(question, "open", answer, evidence, limits)
 
 
@@ -321,6 +324,12 @@ def _sample_limits(leading: dict[str, Number]) -> tuple[str, ...]:
                 f"Wilson's interval {interval(ends, share=True)} % instead."
             )
     return tuple(dict.fromkeys(limits))
+
+
+def _named(metric: str) -> str:
+    """A metric's label inside a sentence."""
+    label = wording(metric).label
+    return label if label[1].isupper() else label[0].lower() + label[1:]
 
 
 def _listed(words: Sequence[str]) -> str:
