@@ -127,3 +127,28 @@ def test_lora_and_its_first_step_agree_with_full_training_on_the_loss(tokenizer,
     _, full = train(tokenizer, tmp_path / "full", "DPO+KL", epochs=1)
     _, adapter = train(tokenizer, tmp_path / "lora", "DPO+KL", epochs=1, peft_config=lora)
     assert adapter[0]["terms"] == pytest.approx(full[0]["terms"], rel=1e-5, abs=1e-6)
+
+
+def test_an_adapter_on_4_bit_weights_trains(tokenizer, model_folder, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    from expunge.models import load_model
+
+    model, words = load_model(model_folder, quantization="nf4")
+    assert model.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    args = UnlearningConfig(
+        output_dir=str(tmp_path),
+        objective="NPO+KL",
+        learning_rate=1e-2,
+        per_device_train_batch_size=5,
+        gradient_accumulation_steps=1,
+        num_train_epochs=4,
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    trainer = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, words, lora)
+    trainer.train()
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    assert log[0]["terms"]["KL"] == pytest.approx(0, abs=1e-6)
+    assert log[-1]["terms"]["NPO"] < log[0]["terms"]["NPO"]

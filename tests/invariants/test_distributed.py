@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from .test_batches import train, weights
+from .test_resume import command
 
 SCRIPT = """
 import sys, torch
@@ -43,3 +45,24 @@ def test_ddp_with_two_processes_equals_one(tokenizer, tmp_path):
         for a, b in zip(log, map(json.loads, lines), strict=True):
             assert a["terms"] == pytest.approx(b["terms"], rel=1e-4, abs=1e-6)
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_launch_gives_one_model_and_the_exit_codes_of_one_process(model_folder, data, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def unlearn(out, *more):
+        words = command(model_folder, data, tmp_path / out, "NPO+KL", "train.save_strategy=no", *more)
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+
+    one, two = unlearn("one"), unlearn("two", "--launch", "2", "train.per_device_train_batch_size=1")
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    states = [load_file(tmp_path / out / "model" / "model.safetensors") for out in ("one", "two")]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=0, atol=1e-4)
+    assert json.loads((tmp_path / "two" / "environment.json").read_text())["processes"] == 2
+    stopped = unlearn("three", "--launch", "2", "train.learning_rate=1e30", "train.max_grad_norm=0")
+    assert stopped.returncode == 3, stopped.stderr
+    assert stopped.stderr.count("no longer finite") == 1
+    assert not (tmp_path / "three").exists()

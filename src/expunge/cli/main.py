@@ -1,13 +1,16 @@
 """The `expunge` command: errors without tracebacks, exit codes 0 done, 2 bad input, 3 stopped by the guard."""
 
+import os
 import sys
 import warnings
 from typing import Any
 
 import typer
 
+from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
+from expunge.cli.launch import note_exit
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
 from expunge.errors import InputError, NonFiniteLoss
@@ -21,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (unlearn, finetune, loss, report, methods, validate):
+for command in (demo, unlearn, finetune, loss, report, methods, validate):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)
@@ -44,14 +47,15 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    print(f"expunge: {message}", file=sys.stderr)
+    note_exit(code)
+    if message and os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        print(f"expunge: {message}", file=sys.stderr)
     sys.exit(code)
 
 
 def _quieten() -> None:
     """Keep the libraries' own chatter out of ours; EXPUNGE_DEBUG=1 lets it through."""
     import logging
-    import os
 
     if not os.environ.get("EXPUNGE_DEBUG"):
         warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|accelerate|torchao)(\..*)?")

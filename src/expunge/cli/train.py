@@ -1,5 +1,6 @@
 """`expunge unlearn` and `expunge finetune`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,11 @@ def unlearn(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model to run.")
     ] = False,
+    dtype: Annotated[str | None, typer.Option(help="Of the weights: float32 (default) or bfloat16.")] = None,
+    quantization: Annotated[str | None, typer.Option(help="Of frozen weights below an adapter: nf4 or int8.")] = None,
+    launch: Annotated[
+        str | None, typer.Option(help="Run in so many processes, or as an accelerate.yaml says (several GPUs, FSDP2).")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Make a model forget: train it with an objective, and save it with everything the run depended on."""
@@ -35,17 +41,42 @@ def unlearn(
 
     words = list(words or [])
     path = words.pop(0) if words and words[0].endswith((".yaml", ".yml")) else None
-    named: dict[str, Any] = {"model": model, "forget": forget, "retain": retain, "idk": idk and str(idk)}
-    given = {key: value for key, value in named.items() if value is not None}
-    given |= {"objective": objective} if objective else {}
-    given |= {"trust_remote_code": True} if trust_remote_code else {}
-    overrides = given | parse_overrides(words)
-    from expunge.training.run import resumable_recipe
+    named: dict[str, Any] = {
+        "model": model,
+        "forget": forget,
+        "retain": retain,
+        "idk": idk and str(idk),
+        "objective": objective,
+        "dtype": dtype,
+        "quantization": quantization,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    overrides = {key: value for key, value in named.items() if value is not None} | parse_overrides(words)
+    from expunge.cli.launch import launch as start
+    from expunge.cli.launch import launched
+    from expunge.training.run import execute, places, resumable_recipe
     from expunge.training.run import unlearn as run
 
     recipe = resumable_recipe(out) if resume and not path and not overrides else read_recipe(path, overrides)
-    done = run(recipe, out, resume=resume, quiet=quiet)
-    typer.echo(f"Unlearned with {recipe.build_objective().name}: {done}/{'adapter' if recipe.lora else 'model'}")
+    if launched():
+        execute(recipe, out, resume, quiet)
+        return
+    if launch is None:
+        run(recipe, out, resume=resume, quiet=quiet)
+    else:
+        with places(recipe, out, resume):
+            start(launch, _without_launch(sys.argv[1:]))
+    typer.echo(f"Unlearned with {recipe.build_objective().name}: {out}/{'adapter' if recipe.lora else 'model'}")
+
+
+def _without_launch(arguments: list[str]) -> list[str]:
+    """The command line again, less `--launch VALUE` or `--launch=VALUE`."""
+    kept, skip = [], False
+    for word in arguments:
+        if not skip and word != "--launch" and not word.startswith("--launch="):
+            kept.append(word)
+        skip = word == "--launch"
+    return kept
 
 
 def finetune(

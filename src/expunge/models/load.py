@@ -14,7 +14,11 @@ from expunge.errors import InputError
 
 
 def load_model(
-    path: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device | None = None, **options: Any
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device | None = None,
+    quantization: str | None = None,
+    **options: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer.
 
@@ -22,6 +26,7 @@ def load_model(
         path: A model folder, an adapter folder (merged into the model it was trained on), a run folder, or a Hub name.
         dtype: Of the weights.
         device: Where to put it; default: a GPU if there is one, else the CPU.
+        quantization: "nf4" (4 bits) or "int8", by bitsandbytes; for the frozen weights below an adapter.
         **options: Passed on to `from_pretrained`, e.g. `trust_remote_code`, `attn_implementation`.
 
     Raises:
@@ -30,6 +35,9 @@ def load_model(
     folder = resolve_folder(path)
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # bars are for people; in a log file they are noise
+    device = torch.device(device or best_device())
+    if quantization is not None:
+        options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
         if is_adapter(folder):
@@ -43,7 +51,21 @@ def load_model(
                 "--trust-remote-code (trust_remote_code: true in a recipe)."
             ) from error
         raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
-    return model.to(device or best_device()).eval(), tokenizer
+    return (model if quantization else model.to(device)).eval(), tokenizer
+
+
+def _quantization(name: str, device: torch.device) -> Any:
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise InputError(f"quantization={name} needs bitsandbytes: pip install 'expunge[quantized]'.")
+    if name == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    compute = torch.bfloat16 if device.type == "cuda" else torch.float32
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
 
 
 def resolve_folder(path: str | Path) -> str:

@@ -80,6 +80,8 @@ def convert_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in known:
             raise unknown("option train.KEY: KEY =", name, known)
+        if value is False and name.endswith("_strategy"):
+            value = "no"  # YAML reads a bare no as false
         try:
             converted[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:

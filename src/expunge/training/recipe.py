@@ -1,7 +1,7 @@
 """A recipe: all that a run depends on, in one YAML file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,7 +37,9 @@ class Recipe(BaseModel):
     """What to unlearn from what, and how.
 
     `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
-    every field of `UnlearningConfig`.
+    every field of `UnlearningConfig`. `dtype` is that of the weights: in bfloat16 most updates of a published size are
+    rounded away, so float32 unless memory forbids it. `quantization` holds the frozen weights below an adapter in 4
+    bits (nf4) or 8 (int8).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,6 +51,8 @@ class Recipe(BaseModel):
     objective: str | dict[str, Any] = "NPO+GD"
     train: dict[str, Any] = Field(default_factory=dict)
     lora: Lora | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    quantization: Literal["nf4", "int8"] | None = None
     trust_remote_code: bool = False
 
     def build_objective(self) -> Objective:
@@ -99,6 +103,8 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise _explain(where, error) from error
+    if recipe.quantization and recipe.lora is None:
+        raise InputError(f"{where}: quantized weights cannot be trained; quantization needs an adapter, e.g. lora.r=8.")
     recipe.build_objective()
     check_train_options(recipe.train)
     return recipe

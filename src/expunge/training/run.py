@@ -3,10 +3,15 @@
 import json
 import platform
 import shutil
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from expunge.data.load import load_rows
 from expunge.data.refusals import load_refusals
@@ -15,6 +20,7 @@ from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model, resolve_folder
 from expunge.training.checkpoints import last_whole_checkpoint
 from expunge.training.config import UnlearningConfig, convert_options
+from expunge.training.memory import available_bytes, in_words
 from expunge.training.recipe import Recipe, read_recipe
 from expunge.training.trainer import UnlearningTrainer
 
@@ -31,40 +37,68 @@ def unlearn(recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool =
         recipe: Model, sets, objective, settings.
         out: The run directory to make.
         resume: Continue the unfinished run of the same recipe, from its last whole checkpoint.
-        quiet: No progress bars.
+        quiet: No progress bars and no memory plan.
 
     Raises:
         InputError: Unusable input; nothing is left behind.
         NonFiniteLoss: The guard stopped the run; its last good checkpoint is kept in `<out>.unfinished`.
     """
-    out, recipe = Path(out), recipe.resolved()
+    with places(recipe, Path(out), resume):
+        return execute(recipe, Path(out), resume, quiet)
+
+
+@contextmanager
+def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
+    """Refuse to overwrite anything, and clean up after input that could not be used.
+
+    Raises:
+        InputError: A run is there already, finished or not, or the unfinished one is of another recipe.
+    """
     work = unfinished(out)
-    _check_places(out, work, recipe, resume)
+    if out.exists():
+        raise InputError(f"{out} already exists. Choose another --out, or remove it first.")
     fresh = not work.exists()
+    if not fresh and not resume:
+        raise InputError(f"{work} holds an unfinished run. Continue it with --resume, or remove it first.")
+    file = work / "recipe.yaml"
+    if file.is_file() and read_recipe(file, {}).resolved() != recipe.resolved():
+        raise InputError(f"{work} was started with another recipe (see {file}); --resume needs the same one.")
     try:
-        trainer = _trainer(recipe, work, quiet)
-        recipe.write(work / "recipe.yaml")
-        started = time.time()
-        environment = _environment(recipe, trainer)
-        try:
-            trainer.train(resume_from_checkpoint=resume)
-        except NonFiniteLoss as error:
-            good = last_whole_checkpoint(work)
-            kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
-            raise NonFiniteLoss(f"{error} {kept} Lower train.learning_rate or the forget weight.") from error
+        yield
     except InputError:
         if fresh:
             shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
+    """The run itself, in each process that takes part in it; see `unlearn`."""
+    recipe, work = recipe.resolved(), unfinished(out)
+    trainer = _trainer(recipe, work, quiet)
+    main = trainer.is_world_process_zero()
+    environment = _environment(recipe, trainer)
+    if main:
+        recipe.write(work / "recipe.yaml")
+        if not quiet:
+            print(f"expunge: {in_words(trainer.memory_shape(), available_bytes(trainer.args.device))}", file=sys.stderr)
+    started = time.time()
+    try:
+        trainer.train(resume_from_checkpoint=resume)
+    except NonFiniteLoss as error:
+        good = last_whole_checkpoint(work)
+        kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
+        raise NonFiniteLoss(f"{error} {kept} Lower train.learning_rate or the forget weight.") from error
     trainer.save_model(str(work / ("adapter" if recipe.lora else "model")))
-    environment["seconds"] = round(time.time() - started, 3)
-    environment["steps"] = trainer.state.global_step
-    write_json(work / "environment.json", environment)
-    # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
-    shutil.rmtree(work / "reference", ignore_errors=True)
-    for checkpoint in work.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    work.replace(out)
+    if main:
+        environment["seconds"] = round(time.time() - started, 3)
+        environment["steps"] = trainer.state.global_step
+        write_json(work / "environment.json", environment)
+        # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
+        shutil.rmtree(work / "reference", ignore_errors=True)
+        for checkpoint in work.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        work.replace(out)
+    trainer.accelerator.wait_for_everyone()
     return out
 
 
@@ -80,25 +114,19 @@ def resumable_recipe(out: str | Path) -> Recipe:
     return read_recipe(file, {})
 
 
-def _check_places(out: Path, work: Path, recipe: Recipe, resume: bool) -> None:
-    if out.exists():
-        raise InputError(f"{out} already exists. Choose another --out, or remove it first.")
-    if not work.exists():
-        return
-    if not resume:
-        raise InputError(f"{work} holds an unfinished run. Continue it with --resume, or remove it first.")
-    file = work / "recipe.yaml"
-    if file.is_file() and read_recipe(file, {}).resolved() != recipe:
-        raise InputError(f"{work} was started with another recipe (see {file}); --resume needs the same one.")
-
-
 def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     forget = load_rows(recipe.forget)
     retain = None if recipe.retain is None else load_rows(recipe.retain)
     refusals = load_refusals(recipe.idk)
     objective = recipe.build_objective()
     args = training_arguments(work, recipe.train, disable_tqdm=quiet)
-    model, tokenizer = load_model(recipe.model, device=args.device, trust_remote_code=recipe.trust_remote_code)
+    model, tokenizer = load_model(
+        recipe.model,
+        dtype=getattr(torch, recipe.dtype),
+        device=args.device,
+        quantization=recipe.quantization,
+        trust_remote_code=recipe.trust_remote_code,
+    )
     peft_config = recipe.lora.peft_config() if recipe.lora else None
     if peft_config is not None:
         peft_config.base_model_name_or_path = resolve_folder(recipe.model)

@@ -29,6 +29,7 @@ from expunge.training.checkpoints import last_whole_checkpoint, trim_log
 from expunge.training.config import UnlearningConfig
 from expunge.training.dataset import Collator, EpochSampler, ForgetDataset
 from expunge.training.guard import Guard
+from expunge.training.memory import Shape, shape_of_model
 from expunge.training.reference import Reference
 from expunge.training.views import compute, count
 
@@ -140,6 +141,19 @@ class UnlearningTrainer(Trainer):
             )
         return rows, Pairing(seed, len(forget), len(retain), len(refusals), answers)
 
+    def memory_shape(self) -> Shape:
+        """What the largest micro-batch of the first epoch will need (see `expunge.training.memory`)."""
+        size, order = self.args.per_device_train_batch_size, self.pairing.order(0)
+        # Alternatives are yet to be sampled; they are about as long as the answers.
+        views = ["forget" if view == "forget_alternate" else view for view in self.objective.views]
+        tokens = {
+            index: sum(len(self.rows.encode(v, key).ids) for v in views for key in self.pairing.keys(v, 0, index))
+            for index in order
+        }
+        largest = max(sum(tokens[index] for index in order[at : at + size]) for at in range(0, len(order), size))
+        checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
+        return shape_of_model(self.model, [largest], str(self.args.optim), self.args.bf16, checkpointing)
+
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """Train; `resume_from_checkpoint=True` continues from the last whole checkpoint, or starts if there is none."""
         folder = Path(self.args.output_dir)
@@ -247,6 +261,8 @@ class UnlearningTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them."""
+        if self.is_fsdp_enabled and not _internal_call:
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # one model whatever the sharding
         super().save_model(output_dir, _internal_call)
         if not _internal_call:
             (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)

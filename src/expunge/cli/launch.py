@@ -1,0 +1,65 @@
+"""`--launch`: the same command again in several processes, under `accelerate launch`."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from expunge.errors import InputError, NonFiniteLoss
+
+# Set in the processes that were started here; holds the file that their first process writes its exit code to.
+EXIT_FILE = "EXPUNGE_EXIT_FILE"
+
+
+def launched() -> bool:
+    """Whether this process is one of several that were started by `--launch`."""
+    return EXIT_FILE in os.environ
+
+
+def launch(how: str, arguments: Sequence[str]) -> None:
+    """Run `expunge ARGUMENTS` in several processes and wait for them.
+
+    Args:
+        how: A number of processes on this machine, or an `accelerate` configuration file (several machines, FSDP2).
+        arguments: The command's own, without `--launch`.
+
+    Raises:
+        InputError: `how` is neither; or the run ended with exit code 2, after its first process said why.
+        NonFiniteLoss: The run was stopped by the guard.
+    """
+    with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+        note = Path(folder) / "exit"
+        command = [sys.executable, "-m", "accelerate.commands.launch", *_options(how), "-m", "expunge", *arguments]
+        environment = {**os.environ, EXIT_FILE: str(note)}
+        done = subprocess.run(command, env=environment)
+        code = int(note.read_text()) if note.is_file() else done.returncode
+    if code == 2:
+        raise InputError("")
+    if code == 3:
+        raise NonFiniteLoss("")
+    if code:
+        raise SystemExit(code)
+
+
+def note_exit(code: int) -> None:
+    """Tell the launching process how the run ended; `torchrun` would make any failure a 1."""
+    if os.environ.get("RANK", "0") == "0" and launched():
+        Path(os.environ[EXIT_FILE]).write_text(str(code))
+
+
+def _options(how: str) -> list[str]:
+    if how.endswith((".yaml", ".yml")):
+        if not Path(how).is_file():
+            raise InputError(f"--launch {how}: no such file.")
+        return ["--config_file", how]
+    if not how.isdigit() or int(how) < 1:
+        raise InputError(f"--launch {how}: give a number of processes or an accelerate configuration file.")
+    import torch
+
+    device = (
+        ["--multi_gpu"] if torch.cuda.device_count() >= int(how) > 1 else [] if torch.cuda.is_available() else ["--cpu"]
+    )
+    plain = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return [*device, "--num_processes", how, *plain, "--main_process_port", "0"]

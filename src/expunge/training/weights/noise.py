@@ -1,0 +1,26 @@
+"""UNDO: a noised copy of the unlearned model learns from it again, and never learns what it suppresses."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def add_noise(model: nn.Module, alpha: float, beta: float, seed: int) -> None:
+    """theta <- (1 - alpha) theta + alpha beta N on every matrix, N fresh initial weights (UNDO, 2506.06278).
+
+    Vectors (norms, biases) stay: shrunk norms would scale every layer's output, and they hold no facts. The released
+    code treats all parameters alike.
+
+    Args:
+        model: Changed in place.
+        alpha: How much of the weights is replaced, from 0 to 1; the paper tries 0.1 to 0.8.
+        beta: Scale of the noise; 0.1 in the paper.
+        seed: The noise is the same on every device and process.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():  # a tied matrix comes once
+        if parameter.dim() < 2:
+            continue
+        noise = torch.empty(parameter.shape, dtype=torch.float32)
+        nn.init.xavier_normal_(noise, generator=generator)
+        parameter.mul_(1 - alpha).add_(noise.to(parameter), alpha=alpha * beta)

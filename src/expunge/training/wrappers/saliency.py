@@ -1,0 +1,51 @@
+"""SURE: only the weights that matter to the forget set are updated, so that a larger step can be taken (2410.16454)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.objectives import Objective
+from expunge.training.views import Totals, compute
+
+
+def freeze_all_but_salient(
+    model: nn.Module,
+    objective: Objective,
+    cuts: Iterable[Any],
+    totals: Totals,
+    reference: Any,
+    share: float,
+) -> list[str]:
+    """Train only the tensors with the largest gradient of the forget terms before the first update.
+
+    The saliency of a tensor is the Frobenius norm of its gradient. The released code scores attention heads and rows;
+    here it is whole tensors, so that the others need neither gradient nor optimiser state.
+
+    Args:
+        model: Its other tensors are frozen.
+        objective: Its forget terms are looked at.
+        cuts: The forget set, micro-batch by micro-batch.
+        totals: Tokens and rows over all of them.
+        reference: Values of the frozen target, where needed.
+        share: Of the trained tensors, from 0 to 1, how many to keep; at least one.
+
+    Returns:
+        Names of the tensors that are still trained.
+    """
+    model.zero_grad()
+    for cut in cuts:
+        compute(model, objective.only("forget"), cut, totals, reference)[0].backward()
+    norms: dict[str, Tensor] = {
+        name: p.grad.norm() if p.grad is not None else torch.zeros(())
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+    model.zero_grad()
+    # Names break ties, so that every process chooses the same.
+    order = sorted(norms, key=lambda name: (-float(norms[name]), name))
+    chosen = set(order[: max(1, round(share * len(order)))])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return sorted(chosen)

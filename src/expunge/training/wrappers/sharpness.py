@@ -1,0 +1,32 @@
+"""Sharpness-aware forgetting: forget in a neighbourhood of the weights, so that a little relearning does not undo it."""
+
+import torch
+from torch import Tensor
+
+from expunge.training.wrappers.window import Gradient, Separate, Window, inner
+
+
+class Sharpness(Separate):
+    """The forget terms' gradient is taken at theta + radius g_f / |g_f|, the retain terms' at theta (2502.05374).
+
+    Costs a second pass over the forget rows. The released code perturbs by each micro-batch's gradient; here it is the
+    whole batch's.
+    """
+
+    def __init__(self, radius: float) -> None:
+        super().__init__()
+        self._radius = radius
+
+    def forget_gradient(self, window: Window) -> tuple[Tensor, Gradient]:
+        """Loss at the weights, gradient at the perturbed ones."""
+        loss, uphill = window.gradient("forget")
+        scale = self._radius / inner(uphill, uphill).sqrt().clamp(min=1e-12)
+        with torch.no_grad():
+            kept = {parameter: parameter.clone() for parameter in uphill}
+            for parameter, gradient in uphill.items():
+                parameter.add_(gradient * scale.to(gradient.dtype))
+            with torch.enable_grad():
+                _, found = window.gradient("forget", record=False)
+            for parameter, before in kept.items():
+                parameter.copy_(before)
+        return loss, found

@@ -1,0 +1,96 @@
+"""One optimiser step's micro-batches, and the gradient of either side of the objective over all of them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.objectives import Objective
+
+Gradient = dict[Tensor, Tensor]  # by parameter
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a wrapper needs for one optimiser step.
+
+    Attributes:
+        model: As the trainer wrapped it.
+        inputs: The micro-batches.
+        objective: The whole objective.
+        loss: (inputs, objective, whether to count its values in the log) -> this micro-batch's share of the loss.
+        accelerator: Runs backwards, and puts off the reduction over processes.
+    """
+
+    model: nn.Module
+    inputs: Sequence[Any]
+    objective: Objective
+    loss: Callable[[Any, Objective, bool], Tensor]
+    accelerator: Any
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are trained."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def gradient(self, side: str, record: bool = True) -> tuple[Tensor, Gradient]:
+        """Loss and gradient of the "forget" or the "retain" terms over the window and all processes."""
+        objective = self.objective.only(side)
+        total = torch.zeros((), device=self.accelerator.device)
+        if not objective.terms:
+            return total, {parameter: torch.zeros_like(parameter) for parameter in self.parameters}
+        for i, inputs in enumerate(self.inputs):
+            last = i == len(self.inputs) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss = self.loss(inputs, objective, record)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        found = {p: torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters}
+        for parameter in found:
+            parameter.grad = None
+        return total, found
+
+
+class Separate:
+    """Computes the gradients of both sides apart, and leaves their sum for the optimiser.
+
+    What it does with them is for subclasses; as it is, it serves optimisers with a state for each side.
+
+    Attributes:
+        forget: The forget side's share of the gradient, by parameter.
+    """
+
+    def __init__(self) -> None:
+        self.forget: Gradient = {}
+
+    def __call__(self, window: Window) -> Tensor:
+        """Set the gradient of every trained parameter; return the loss."""
+        forget_loss, self.forget = self.forget_gradient(window)
+        retain_loss, retain = window.gradient("retain")
+        self.combine(window, retain)
+        for parameter, gradient in self.forget.items():
+            parameter.grad = gradient + retain[parameter]
+        return forget_loss + retain_loss
+
+    def forget_gradient(self, window: Window) -> tuple[Tensor, Gradient]:
+        """Loss and gradient of the forget terms."""
+        return window.gradient("forget")
+
+    def combine(self, window: Window, retain: Gradient) -> None:
+        """Change `self.forget` in the light of the retain terms' gradient."""
+
+    def clipped(self, factor: float | Tensor) -> None:
+        """Follow the clipping of the whole gradient."""
+        self.forget = {parameter: gradient * factor for parameter, gradient in self.forget.items()}
+
+    def stepped(self, optimizer: torch.optim.Optimizer) -> None:
+        """Called after each optimiser step."""
+
+
+def inner(a: Gradient, b: Gradient) -> Tensor:
+    """Inner product over all parameters: a scalar, whatever the sharding."""
+    total = sum((a[parameter].float() * b[parameter].float()).sum() for parameter in a)
+    return total.full_tensor() if hasattr(total, "full_tensor") else total

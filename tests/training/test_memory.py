@@ -1,0 +1,72 @@
+"""The memory plan: sums that can be done by hand, and advice that helps."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from expunge.training.memory import GIB, cheapest_change, in_words, plan, shape_of, shape_of_model, total
+
+
+def llama(hidden, layers, heads, kv, inner, vocabulary):
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        intermediate_size=inner,
+        tie_word_embeddings=False,
+    )
+
+
+EIGHT_B = llama(4096, 32, 32, 8, 14336, 128256)
+
+
+def parameters(config):
+    with torch.device("meta"):
+        return LlamaForCausalLM(config).num_parameters()
+
+
+def test_full_training_of_a_small_model_by_hand():
+    config = llama(64, 2, 4, 2, 128, 1000)
+    shape = shape_of_model(LlamaForCausalLM(config), [10, 20], "adamw_torch", bf16=False, checkpointing=False)
+    n = parameters(config)
+    expected = {
+        "weights": 4 * n,
+        "gradients": 4 * n,
+        "optimiser": 8 * n,
+        "activations": 30 * 2 * 4 * (6 * 64 + 2 * 32 + 4 * 128),
+        "logits": 3 * 4 * 30 * 1000,
+    }
+    assert plan(shape) == pytest.approx(expected)
+
+
+def test_8b_full_and_qlora_with_npo_kl_at_512_tokens():
+    """The two runs that are to fit on one card of 141 GB and in 24 GB: two rows of 512 tokens in a micro-batch."""
+    n = parameters(EIGHT_B)
+    assert n == pytest.approx(8.03e9, rel=0.01)
+    rows = [512, 512]
+    full = shape_of(EIGHT_B, n, n, 4, rows, state_bytes=8, compute_bytes=2, checkpointing=True)
+    assert plan(full)["weights"] + plan(full)["gradients"] + plan(full)["optimiser"] == pytest.approx(16 * n)
+    assert total(full) > 131 * GIB  # float32 AdamW does not fit, and the plan says what would
+    assert "8-bit" in cheapest_change(full, 131 * GIB)
+    eight_bit = shape_of(EIGHT_B, n, n, 4, rows, state_bytes=2, compute_bytes=2, checkpointing=True)
+    assert total(eight_bit) < 131 * GIB
+    qlora = shape_of(EIGHT_B, n, n // 400, 0.55, rows, compute_bytes=2, checkpointing=True)
+    assert total(qlora) < 24e9
+
+
+def test_the_advice_is_the_first_change_that_fits():
+    n = parameters(EIGHT_B)
+    shape = shape_of(EIGHT_B, n, n, 4, [512] * 64)
+    assert cheapest_change(shape, total(shape)) is None
+    assert "halve" in cheapest_change(shape, 0.7 * total(shape))
+    assert "nf4" in cheapest_change(shape, 12 * GIB)
+    assert "smaller model" in cheapest_change(shape, GIB)
+    assert "does not fit" in in_words(shape, GIB)
+
+
+def test_checkpointing_keeps_less():
+    n = parameters(EIGHT_B)
+    whole, again = (shape_of(EIGHT_B, n, n, 4, [512], checkpointing=c) for c in (False, True))
+    assert plan(again)["activations"] < plan(whole)["activations"] / 10
