@@ -68,7 +68,7 @@ def demo(out: str | Path = "demo", seed: int = 0, say: Callable[[str], None] = p
     say(f"{PEOPLE} invented people, {FORGET_PERCENT} % of them to be forgotten: {out / 'world'}")
     context = get_context("spawn")  # a forked process would inherit torch's threads in an unknown state
     with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), context, _prepare_worker) as pool:
-        _learn_models(out, seed, pool, say)
+        learn_models(out, seed, pool, say)
         pool.submit(_measure, out).result()
         say("Both measured. Now each objective makes the target model forget:")
         tasks = {pool.submit(_unlearn, objective, out, seed): objective for objective in OBJECTIVES}
@@ -80,25 +80,8 @@ def demo(out: str | Path = "demo", seed: int = 0, say: Callable[[str], None] = p
     return [out / "runs" / objective for objective in OBJECTIVES]
 
 
-def model_cache() -> Path:
-    """Where trained models are kept: `models` in $EXPUNGE_HOME, by default in ~/.cache/expunge."""
-    return Path(os.environ.get("EXPUNGE_HOME") or Path.home() / ".cache" / "expunge") / "models"
-
-
-def _clear(out: Path) -> None:
-    """Make room for a new demo; refuse to touch a folder that is not an earlier one."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file. Choose another --out.")
-    content = [entry for entry in out.glob("*") if not entry.name.startswith(".")]
-    if content and not (out / "world" / "README.md").is_file():
-        raise InputError(f"{out} has other things in it than an earlier demo. Choose another --out, or empty it.")
-    for name in ("target", "retain", "runs"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    (out / "report.html").unlink(missing_ok=True)
-
-
-def _learn_models(out: Path, seed: int, pool: Executor, say: Callable[[str], None]) -> None:
-    """Train the target and the retain model side by side, or take them from the cache."""
+def learn_models(out: Path, seed: int, pool: Executor, say: Callable[[str], None]) -> None:
+    """Make `out/target` and `out/retain` from `out/world`: trained side by side, or taken from the cache."""
     from expunge.data import load_rows
     from expunge.worlds.new import new_tiny
 
@@ -120,6 +103,23 @@ def _learn_models(out: Path, seed: int, pool: Executor, say: Callable[[str], Non
         with whole_folder(out / name) as part:
             shutil.copytree(place, part, dirs_exist_ok=True)
     shutil.rmtree(out / "tokenizer")
+
+
+def model_cache() -> Path:
+    """Where trained models are kept: `models` in $EXPUNGE_HOME, by default in ~/.cache/expunge."""
+    return Path(os.environ.get("EXPUNGE_HOME") or Path.home() / ".cache" / "expunge") / "models"
+
+
+def _clear(out: Path) -> None:
+    """Make room for a new demo; refuse to touch a folder that is not an earlier one."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file. Choose another --out.")
+    content = [entry for entry in out.glob("*") if not entry.name.startswith(".")]
+    if content and not (out / "world" / "README.md").is_file():
+        raise InputError(f"{out} has other things in it than an earlier demo. Choose another --out, or empty it.")
+    for name in ("target", "retain", "runs"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / "report.html").unlink(missing_ok=True)
 
 
 def _fingerprint(spec: str, tokenizer: Path, seed: int) -> str:
@@ -145,6 +145,10 @@ def _source() -> str:
 
 
 def _prepare_worker() -> None:
+    import logging as python_logging
+
+    for chatty in ("torchao", "torch.utils._pytree"):  # they warn while they are imported
+        python_logging.getLogger(chatty).setLevel(python_logging.ERROR)
     import torch
     from transformers.utils import logging
 
