@@ -1,4 +1,4 @@
-"""`--launch`: the same command again in several processes, under `accelerate launch`."""
+"""`--launch`: the same command again in several processes."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def launch(how: str, arguments: Sequence[str]) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
         note = Path(folder) / "exit"
-        command = [sys.executable, "-m", "accelerate.commands.launch", *_options(how), "-m", "expunge", *arguments]
+        command = [sys.executable, "-m", *_launcher(how), "-m", "expunge", *arguments]
         environment = {**os.environ, EXIT_FILE: str(note)}
         done = subprocess.run(command, env=environment)
         code = int(note.read_text()) if note.is_file() else done.returncode
@@ -49,17 +49,12 @@ def note_exit(code: int) -> None:
         Path(os.environ[EXIT_FILE]).write_text(str(code))
 
 
-def _options(how: str) -> list[str]:
+def _launcher(how: str) -> list[str]:
     if how.endswith((".yaml", ".yml")):
         if not Path(how).is_file():
             raise InputError(f"--launch {how}: no such file.")
-        return ["--config_file", how]
+        return ["accelerate.commands.launch", "--config_file", how]
     if not how.isdigit() or int(how) < 1:
         raise InputError(f"--launch {how}: give a number of processes or an accelerate configuration file.")
-    import torch
-
-    device = (
-        ["--multi_gpu"] if torch.cuda.device_count() >= int(how) > 1 else [] if torch.cuda.is_available() else ["--cpu"]
-    )
-    plain = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return [*device, "--num_processes", how, *plain, "--main_process_port", "0"]
+    # Not accelerate's own launcher: without a configuration file it starts one process only where there is no GPU.
+    return ["torch.distributed.run", "--standalone", "--nproc-per-node", how]
