@@ -1,5 +1,7 @@
 """The verdict follows from intervals, and is withheld where the evidence is missing."""
 
+import json
+
 import pytest
 
 from expunge.report.load import load_comparison
@@ -152,3 +154,21 @@ def test_far_below_the_retain_model_is_a_trace_too(make_run):
     finding = verdict_of(make_run(facts=0, forget=0.02, quality=0.4)).findings[2]
     assert finding.status == "no"
     assert "the gap itself can show that something was erased" in told(finding)
+
+
+@pytest.mark.parametrize(("leak", "interval", "status"), [(-60.0, [-80, -40], "no"), (3.0, [-8, 14], "yes")])
+def test_a_privacy_leak_tells_models_apart(make_run, leak, interval, status):
+    run = make_run(facts=4, forget=0.22)
+    file = run / "results.json"
+    results = json.loads(file.read_text())
+    results["summary"]["privleak"], results["summary_ci95"]["privleak"] = leak, interval
+    results["metrics"]["forget/mia_min_k"] = {
+        "value": 0.8,
+        "ci95": [0.7, 0.9],
+        "n": 80,
+        "better": "closer_to_reference",
+    }
+    file.write_text(json.dumps(results))
+    finding = verdict_of(run).findings[2]
+    assert finding.status == status
+    assert ("Privacy leak: -60.00 [-80.00, -40.00], n = 80" in told(finding)) == (status == "no")

@@ -129,14 +129,17 @@ class RunResult:
         return found.number if found else None
 
     def summary(self, name: str) -> Number | None:
-        """A number over sets (all are better when higher); `n` counts the rows of the sets that went into it."""
+        """A number over sets; `n` counts the rows that went into it."""
         value = self.results.summary.get(name)
         if value is None:
             return None
+        ci95 = self.results.summary_ci95.get(name)
+        if name == "privleak":
+            attack = self.metric("forget/mia_min_k")
+            return Number(value, "closer_to_reference", attack.n if attack else 0, ci95)
         sets = {part.split("/")[0] for part in self.results.summary_parts.get(name, ())}
         rows = sum(self.results.data.sets[s].rows for s in sets if s in self.results.data.sets)
-        n = int(self.results.summary.get(f"{name}_n") or rows)
-        return Number(value, "higher", n, self.results.summary_ci95.get(name))
+        return Number(value, "higher", int(self.results.summary.get(f"{name}_n") or rows), ci95)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ SUMMARIES = (
     "forget_efficacy_partial",
     "forget_quality",
 )
+AGAINST_RETAIN = ("forget_quality", "privleak")  # the retain model itself has none
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def leading_keys(comparison: Comparison) -> list[str]:
 def tables(comparison: Comparison) -> list[tuple[str, list[Line]]]:
     """Every number, by set: (set, lines); the summaries first."""
     keys = list(dict.fromkeys(key for model in comparison.models for key in model.results.metrics))
-    names = [n for n in SUMMARIES if any(n in model.results.summary for model in comparison.models)]
+    names = [n for n in (*SUMMARIES, "privleak") if any(n in model.results.summary for model in comparison.models)]
     groups = [("Over all sets", [_summary_line(comparison, name) for name in names])] if names else []
     for name, of_set in itertools.groupby(sorted(keys, key=lambda key: _set_order(keys, key)), _set_of):
         groups.append((set_label(name), [_metric_line(comparison, key) for key in of_set]))
@@ -105,13 +106,14 @@ def _summary_line(comparison: Comparison, name: str) -> Line:
         measured = model.summary(name)
         reason = model.results.reasons.get(name, "not in the results")
         cell = _cell(measured, words.share) if measured else Cell(None, reason=reason)
-        if name == "forget_quality" and measured is None and model is comparison.retain:
+        if name in AGAINST_RETAIN and measured is None and model is comparison.retain:
             cell = Cell(None, reason="the others are compared with it", absent="the reference")
         distance = model.results.summary.get("forget_quality_ks_distance")
         if name == "forget_quality" and cell.value is not None and distance is not None:
             cell = Cell(f"p = {cell.value}", f"KS {number(distance)}", cell.n)
         cells.append(cell)
-    return Line(words.label, *ARROWS["higher"], cells)
+    better = next((n.better for model in comparison.models if (n := model.summary(name))), "higher")
+    return Line(words.label, *ARROWS[better], cells)
 
 
 def _cell(measured: Number | Measurement | None, share: bool) -> Cell:
@@ -167,7 +169,7 @@ def gaps(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
         for name, why in results.data.left_out.items():
             note(why, f"the set {set_label(name)}", model.name)
         for name in (n for n, value in results.summary.items() if value is None and n in results.reasons):
-            if name != "forget_quality" or model is not comparison.retain:  # nothing is missing: it is the reference
+            if name not in AGAINST_RETAIN or model is not comparison.retain:  # nothing is missing: it is the reference
                 note(results.reasons[name], wording(name).label, model.name)
         for file, why in model.missing.items():
             note(why, f"the file {file}", model.name)

@@ -19,6 +19,8 @@ KEPT_SHARE = 0.90
 """Kept: the lower end of the interval of (model utility / the target's model utility) is at least this."""
 DISTINGUISHABLE_BELOW = 0.05
 """Told apart from the retain model: forget quality's p-value is below this."""
+LEAK_WITHIN = 5.0
+"""Told apart by membership inference: privleak's interval lies outside +-5 %, the range MUSE (2407.06460) asks for."""
 Z95 = 1.959964
 """Two-sided 95 % quantile of the normal distribution, for Wilson's interval."""
 FEW_ROWS = math.ceil(Z95**2 * (1 - NEAR_RETAIN) / NEAR_RETAIN)
@@ -160,22 +162,21 @@ def utility(run: RunResult, target: RunResult | None) -> Finding:
 def likeness(run: RunResult, retain: RunResult | None) -> Finding:
     """Can the model be told from one that never saw the forget set?"""
     question = "Is it like a model that never saw the forget set?"
-    quality = run.summary("forget_quality")
-    below = _below(run, retain)
+    quality, below, leak = run.summary("forget_quality"), _below(run, retain), _leak(run)
+    evidence = below + leak
+    ways = [name for name, found in (("its answers", below), ("membership inference", leak)) if found]
+    if quality is not None:
+        distance = run.results.summary.get("forget_quality_ks_distance")
+        apart = "" if distance is None else f", KS distance {number(distance)} (0 alike, 1 apart)"
+        line = f"Forget quality: p = {number(quality.value)}, n = {quality.n} rows{apart}. Higher p is better."
+        evidence = (line, *evidence)
+        if quality.value < DISTINGUISHABLE_BELOW:
+            ways = ["its truth ratios", *ways]
+    if ways:
+        return Finding(question, "no", f"It can be told from the retain model by {_listed(ways)}.", evidence)
     if quality is None:
         reason = _plain_reason(run.results.reasons.get("forget_quality", "forget quality is not in the results"))
-        return Finding(question, "open", f"This cannot be said: {reason}.", below)
-    distance = run.results.summary.get("forget_quality_ks_distance")
-    evidence = (
-        f"Forget quality: p = {number(quality.value)}, n = {quality.n} rows"
-        + ("" if distance is None else f", KS distance {number(distance)} (0 alike, 1 apart)")
-        + ". Higher p and smaller distance are better.",
-    )
-    if quality.value < DISTINGUISHABLE_BELOW:
-        return Finding(question, "no", "It can be told from the retain model by its truth ratios.", evidence + below)
-    if below:
-        answer = "By its truth ratios it cannot be told from the retain model, but by its answers it can."
-        return Finding(question, "no", answer, evidence + below)
+        return Finding(question, "open", f"This cannot be said: {reason}.")
     limit = f"No difference found among {quality.n} rows is no proof that there is none: p falls as n grows."
     answer = "By its truth ratios it cannot be told from the retain model."
     return Finding(question, "yes", answer, evidence, (limit,))
@@ -195,7 +196,7 @@ def bounds(metric: str, measured: Number) -> tuple[float, float] | None:
     A bootstrap over rows that all gave the same answer has no width; Wilson's interval (1927) still has.
     """
     ends = measured.ci95
-    if wording(metric).share and measured.n:
+    if wording(metric).yes_no and measured.n:
         low, high = wilson(measured.value, measured.n)
         ends = (low, high) if ends is None else (min(low, ends[0]), max(high, ends[1]))
     return ends
@@ -307,6 +308,17 @@ def _below(run: RunResult, retain: RunResult | None) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _leak(run: RunResult) -> tuple[str, ...]:
+    """A privacy leak whose whole interval lies outside what MUSE allows."""
+    leak = run.summary("privleak")
+    if leak is None or leak.ci95 is None or (leak.ci95[0] <= LEAK_WITHIN and leak.ci95[1] >= -LEAK_WITHIN):
+        return ()
+    return (
+        f"Privacy leak: {stated(leak)} (0 is like the retain model, within {LEAK_WITHIN:g} either way is usual): who "
+        "can score answers can tell which rows were in the forget set.",
+    )
+
+
 def _sample_limits(leading: dict[str, Number]) -> tuple[str, ...]:
     limits = []
     for metric, measured in leading.items():
@@ -318,7 +330,7 @@ def _sample_limits(leading: dict[str, Number]) -> tuple[str, ...]:
         ends = bounds(metric, measured)
         if ends is None:
             limits.append(f"{wording(metric).label} has no interval, so it settles nothing.")
-        elif measured.ci95 is not None and measured.ci95[0] == measured.ci95[1] and wording(metric).share:
+        elif measured.ci95 is not None and measured.ci95[0] == measured.ci95[1] and wording(metric).yes_no:
             limits.append(
                 f"All {measured.n} rows gave the same result, so the bootstrap interval has no width; judged by "
                 f"Wilson's interval {interval(ends, share=True)} % instead."
@@ -333,7 +345,7 @@ def _named(metric: str) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    return " and ".join(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _plain_reason(reason: str) -> str:

@@ -8,21 +8,24 @@ from expunge.report.load import Better, Number
 
 @dataclass(frozen=True)
 class Wording:
-    """How a metric is named and explained; `share` is shown in per cent."""
+    """How a metric is named and explained; `share` is shown in per cent, `yes_no` is 0 or 1 for each row."""
 
     label: str
     meaning: str
     share: bool = False
+    yes_no: bool = False
 
 
 METRICS = {
-    "fact_accuracy": Wording("Fact accuracy", "share of answers that contain the exact fact", share=True),
+    "fact_accuracy": Wording("Fact accuracy", "share of answers that contain the exact fact", share=True, yes_no=True),
     "probability": Wording("Probability", "length-normalised probability of the right answer"),
     "rougeL_recall": Wording("ROUGE-L recall", "share of the right answer's words found, in order, in the answer"),
     "truth_ratio": Wording("Truth ratio", "how the right answer's probability compares with wrong answers'"),
     "token_entropy": Wording("Token entropy", "variety of the words in the answer; near 0 it repeats itself"),
     "cosine_similarity": Wording("Cosine similarity", "closeness in meaning to the right answer (embedding model)"),
-    "entailment": Wording("Entailment", "share of answers that agree with the truth (inference model)", share=True),
+    "entailment": Wording(
+        "Entailment", "share of answers that agree with the truth (NLI model)", share=True, yes_no=True
+    ),
     "extraction_strength": Wording("Extraction strength", "share of the answer that its own beginning brings back"),
     "exact_memorization": Wording("Exact memorisation", "share of the answer's tokens predicted exactly", share=True),
     "probability_gap": Wording("Probability gap", "right against wrong answers' probability"),
@@ -40,7 +43,7 @@ METRICS = {
         "Forget quality",
         "is it like the retain model? p-value and distance of a Kolmogorov-Smirnov (KS) test of truth ratios",
     ),
-    "privleak": Wording("Privacy leak", "membership-inference AUC against the retain model's, in per cent"),
+    "privleak": Wording("Privacy leak", "min-k membership AUC against the retain model's, in per cent; 0 is like it"),
 }
 SETS = {
     "forget": "Forget set",
