@@ -52,8 +52,9 @@ def measurements(
         if metric.member
         else measure(metric, spec, table)
         for spec in suite.sets
-        if spec.name in sets and spec.kind != "holdout"  # the holdout is what the forget set is compared with
+        if spec.name in sets
         for metric in suite.metrics_of(spec.kind)
+        if not (metric.member and spec.kind == "holdout")  # the holdout is what the forget set is told apart from
         if facts or metric.name != "fact_accuracy"  # no published data has facts: nothing is missing there
     }
 
@@ -110,6 +111,8 @@ def summarise(suite: Suite, table: pa.Table, sets: Sequence[str], left_out: Mapp
     """`model_utility` and `forget_efficacy`; null with a reason where a part is missing, and then `*_partial`."""
     summary = Summary()
     for name, number in SUMMARIES.items():
+        if not number.metrics(suite):
+            continue
         there, missing = parts_of(name, suite, table, sets)
         target = f"{name}_partial" if missing else name
         if missing:
@@ -212,6 +215,40 @@ def add_privleak(
         ours, theirs = 1 - resampled[0], 1 - np.asarray(resampled[1])
         with np.errstate(divide="ignore", invalid="ignore"):
             summary.ci95["privleak"] = interval(100 * (ours - theirs) / theirs)
+
+
+def add_controls(summary: Summary, suite: Suite, table: pa.Table, sets: Sequence[str]) -> None:
+    """Add `<metric>_above_holdout`: how much more of the forget set shows than of controls the model never saw.
+
+    Where both sets have as many rows, row i of the holdout is the control of row i of the forget set and the interval
+    is paired; else the sets are resampled independently. An interval that holds 0 is no sign of memory.
+    """
+    forget, holdout = (next((s for s in suite.sets if s.kind == kind), None) for kind in ("forget", "holdout"))
+    if forget is None or holdout is None:
+        return
+    for metric in suite.metrics:
+        if metric.member or not {"forget", "holdout"} <= set(metric.kinds):
+            continue
+        name = f"{metric.name}_above_holdout"
+        ours, theirs = (terms_of(metric, spec, table) for spec in (forget, holdout))
+        if metric.name == "fact_accuracy" and np.isnan(ours).all():
+            continue
+        if np.isnan(ours).all() or np.isnan(theirs).all():
+            absent = holdout.name not in sets
+            summary.values[name] = None
+            summary.reasons[name] = "no holdout rows: give controls with --holdout" if absent else metric.why_null
+            continue
+        if len(ours) == len(theirs):
+            difference = ours - theirs
+            summary.values[name] = None if np.isnan(difference).all() else float(np.nanmean(difference))
+            summary.ci95[name] = mean_interval(difference)
+            if summary.values[name] is None:
+                summary.reasons[name] = "no row was measured together with its control"
+        else:
+            summary.values[name] = float(np.nanmean(ours) - np.nanmean(theirs))
+            enough = min(np.count_nonzero(~np.isnan(v)) for v in (ours, theirs)) > 1
+            drawn = resampled_means(ours) - resampled_means(theirs)
+            summary.ci95[name] = interval(drawn) if enough else None
 
 
 def _why(left_out: Mapping[str, str], missing: Sequence[str]) -> str:

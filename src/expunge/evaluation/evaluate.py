@@ -9,10 +9,11 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import Row
+from expunge.data import Row, windows
 from expunge.errors import InputError, unknown
 from expunge.evaluation.aggregate import (
     Summary,
+    add_controls,
     add_forget_quality,
     add_privleak,
     measurements,
@@ -156,6 +157,7 @@ def _evaluate_one(
     sets = list(setting.data.sets)
     metrics = measurements(setting.suite, table, sets, None if retain is None else retain.table)
     summary = summarise(setting.suite, table, sets, setting.data.left_out)
+    add_controls(summary, setting.suite, table, sets)
     _compare(summary, setting, table, recipe, metrics, retain)
     return Results(
         suite=setting.suite.name,
@@ -176,8 +178,12 @@ def _measure(
     title: str,
     parts: Parts | None,
 ) -> pa.Table:
-    suite, sets = setting.suite, setting.data.sets
+    suite = setting.suite
     context = model.config.get_text_config().to_dict().get("max_position_embeddings")
+    sets = {
+        name: rows if context is None else [part for row in rows for part in windows(tokenizer, row, context)]
+        for name, rows in setting.data.sets.items()
+    }
     work = plan(suite, sets, tokenizer, context)
     with bars(title, setting.progress) as report:
         measured = run_plan(model, tokenizer, work, setting.batch_tokens, report, parts)

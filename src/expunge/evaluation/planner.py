@@ -94,7 +94,9 @@ def plan(
                 answer=place(row, row.completion) if "answer" in needs else None,
                 paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
                 wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
-                generation=_prompt(row, suite, tokenizer, prompts, max_length) if "generation" in needs else None,
+                generation=_prompt(row, suite, tokenizer, prompts, max_length)
+                if row.turns and "generation" in needs  # plain text asks nothing
+                else None,
             )
             plans[spec.name].append(row_plan)
             if row_plan.answer is not None:
@@ -109,7 +111,10 @@ def plan(
         for pair in pairs_of(row_plan, metric.needs, spec.choices)
     ]
     asked_generations = sum(
-        sum("generation" in metric.needs for metric in metrics[spec.name]) * len(plans[spec.name]) for spec in present
+        "generation" in metric.needs and row_plan.generation is not None
+        for spec in present
+        for metric in metrics[spec.name]
+        for row_plan in plans[spec.name]
     )
     return Plan(
         scored=encoded,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge.data import Row, configurations, load_rows
+from expunge.data import Row, configurations, load_rows, split_spec
 from expunge.errors import InputError, unknown
 from expunge.evaluation.suite import ANSWER, SetSpec, Suite
 
@@ -28,7 +28,8 @@ def load_sets(
     """Find every set of the suite. All rows are taken: released code stops at 300 of 400 without saying so.
 
     Args:
-        data: a folder or Hub id whose configurations have the suite's names, or rows (or a SPEC) per set name.
+        data: a folder or Hub id whose configurations have the suite's names, or rows (or a SPEC) per set name; for
+            suite `own` also the SPEC of the forget set alone.
         suite: says which sets there are.
         forget_split: e.g. "forget10"; may be left out where the data has one `forget*_perturbed` alone.
         holdout: SPEC of rows never trained on; default: the configuration `holdout10` that goes with `forget10`.
@@ -40,6 +41,9 @@ def load_sets(
         raise InputError(f"Suite {suite.name!r} has no metric that needs a holdout set. Leave --holdout out.")
     if isinstance(data, Mapping):
         return _given_sets(data if holdout is None else {**data, "holdout": holdout}, suite, forget_split)
+    if _is_rows(data) and any(spec.configuration == "forget" for spec in suite.sets):
+        given = {"forget": data} if holdout is None else {"forget": data, "holdout": holdout}
+        return _given_sets(given, suite, forget_split)
     known = configurations(data)
     if forget_split is None:
         forget_split = _only_forget_split(data, known, suite)
@@ -84,6 +88,11 @@ def texts_of(row: Row, column: str) -> tuple[str, ...]:
     value = row.columns.get(column)
     values = [value] if isinstance(value, str) else value or []
     return tuple(text for text in values if isinstance(text, str) and text.strip())
+
+
+def _is_rows(data: str | Path) -> bool:
+    """Whether this is the SPEC of rows: a file, or a source with its configuration."""
+    return Path(data).is_file() or split_spec(data)[1] is not None
 
 
 def _given_sets(

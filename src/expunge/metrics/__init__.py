@@ -13,7 +13,7 @@ from expunge.metrics.membership import (
 )
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
 from expunge.metrics.probability import PROBABILITY, PROBABILITY_GAP
-from expunge.metrics.rouge import ROUGE_L_RECALL
+from expunge.metrics.rouge import ROUGE_L_RECALL, ROUGE_L_RECALL_UNICODE
 from expunge.metrics.similarity import COSINE_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
 from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOFU
@@ -21,6 +21,7 @@ from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOF
 METRICS: tuple[Metric, ...] = (
     PROBABILITY,
     ROUGE_L_RECALL,
+    ROUGE_L_RECALL_UNICODE,
     TRUTH_RATIO_TOFU,
     TRUTH_RATIO_CLOSER_LOOK,
     TOKEN_ENTROPY,

@@ -1,7 +1,10 @@
 """ROUGE-L between the greedy answer and the reference (TOFU, arXiv 2401.06121)."""
 
+import re
+import unicodedata
 from functools import cache
 
+from nltk.stem.porter import PorterStemmer
 from rouge_score import rouge_scorer
 
 from expunge.metrics.base import Example, Metric
@@ -24,6 +27,33 @@ def rouge_l_f1(reference: str, output: str) -> float:
     return float(_published_scorer().score(reference, output)["rougeL"].fmeasure)
 
 
+# Scripts written without spaces between words: each character counts as a word.
+_NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ffff"
+_WORD = re.compile(rf"[{_NO_SPACES}]|[^\W_{_NO_SPACES}]+")
+
+
+class UnicodeTokenizer:
+    """Words of any script, case folded; English words are stemmed as in the published code."""
+
+    def __init__(self) -> None:
+        self._stemmer = PorterStemmer()
+
+    def tokenize(self, text: str) -> list[str]:
+        """Words in order; accents composed, so that two spellings of one letter are the same."""
+        words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+        return [self._stemmer.stem(word) if len(word) > 3 and word.isascii() else word for word in words]
+
+
+@cache
+def _unicode_scorer() -> rouge_scorer.RougeScorer:
+    return rouge_scorer.RougeScorer(["rougeL"], tokenizer=UnicodeTokenizer())
+
+
+def rouge_l_recall_unicode(reference: str, output: str) -> float:
+    """`rouge_l_recall` that sees every script: a verbatim leak in Russian scores 1, not 0."""
+    return float(_unicode_scorer().score(reference, output)["rougeL"].recall)
+
+
 def per_example(example: Example) -> float | None:
     """ROUGE-L recall of the greedy answer."""
     return None if example.generation is None else rouge_l_recall(example.reference, example.generation)
@@ -35,5 +65,15 @@ ROUGE_L_RECALL = Metric(
     definition="ROUGE-L recall of the greedy answer against the reference, words stemmed; letters outside a-z and "
     "0-9 are dropped, as in the published code",
     source="2401.06121",
+    needs=frozenset({"generation"}),
+)
+ROUGE_L_RECALL_UNICODE = Metric(
+    name="rougeL_recall",
+    per_example=lambda example: (
+        None if example.generation is None else rouge_l_recall_unicode(example.reference, example.generation)
+    ),
+    definition="suite own; ROUGE-L recall over words of any script (published suites see a-z and 0-9 alone); English "
+    "words stemmed",
+    source="expunge",
     needs=frozenset({"generation"}),
 )

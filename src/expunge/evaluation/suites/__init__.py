@@ -2,7 +2,8 @@
 
 from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites.closer_look import CLOSER_LOOK
+from expunge.evaluation.suites.own import OWN
 from expunge.evaluation.suites.real_people import REAL_PEOPLE
 from expunge.evaluation.suites.tofu import TOFU
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (TOFU, CLOSER_LOOK, REAL_PEOPLE)}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (TOFU, CLOSER_LOOK, REAL_PEOPLE, OWN)}
