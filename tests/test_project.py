@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import click
@@ -210,6 +211,25 @@ def test_every_public_name_can_be_imported():
 def test_versions_agree():
     assert pyproject()["project"]["version"] == expunge.__version__
     assert f"## [{expunge.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_imported_library_is_a_declared_dependency():
+    project = pyproject()["project"]
+    declared = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    names = {canonicalize_name(Requirement(text).name) for text in declared}
+    homes = packages_distributions()
+    for file in SOURCE.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        modules |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+        for module in {m.split(".")[0] for m in modules} - set(sys.stdlib_module_names) - {"expunge"}:
+            homes_of = {canonicalize_name(home) for home in homes.get(module, [module])}
+            assert homes_of & names, f"{file.relative_to(ROOT)} imports {module}, which pyproject.toml does not ask for"
+
+
+def test_the_readme_lists_every_command(application):
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Commands")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`expunge (\w+)`", table)) == set(application.commands)
 
 
 def test_constraints_pin_every_direct_dependency_within_its_range():
