@@ -11,6 +11,7 @@ from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import note_exit
+from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
 from expunge.errors import InputError, NonFiniteLoss
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, unlearn, finetune, loss, report, methods, validate):
+for command in (demo, unlearn, finetune, loss, report, methods, validate, purge):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)

@@ -1,0 +1,31 @@
+"""`expunge purge RUN`: delete what a run still holds of what was to be forgotten."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from expunge.errors import InputError
+
+# Texts of rows, or values derived from them, and older weights; numbers, settings and the model stay.
+HOARD = ("reference", "checkpoint-*", "*.examples.parquet", "*.parts")
+
+
+def purge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="Run directories, finished or not.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+) -> None:
+    """Delete texts of rows, caches and old checkpoints of runs. An unfinished run is deleted whole."""
+    for run in runs:
+        unfinished = run if run.name.endswith(".unfinished") else run.with_name(run.name + ".unfinished")
+        if not run.is_dir() and not unfinished.is_dir():
+            raise InputError(f"{run}: there is no run there, finished or not.")
+        found = [path for pattern in HOARD for path in sorted(run.glob(pattern))] if run != unfinished else []
+        found += [unfinished] if unfinished.is_dir() else []
+        for path in found:
+            if not dry_run:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            typer.echo(f"{'would delete' if dry_run else 'deleted'} {path}")
+        if not found:
+            typer.echo(f"{run}: nothing to delete")
