@@ -42,7 +42,7 @@ def test_still_produced(make_run):
 def test_between_the_two_nothing_is_settled(make_run):
     finding = forgetting(make_run(facts=8))  # 20 % of rows, at the line itself
     assert finding.status == "open"
-    assert "its answers look gone, but fact accuracy may be up to 34.8 %, at most 20 % would do" in told(finding)
+    assert "the answers look gone, but fact accuracy may be up to 34.8 %, at most 20 % would do" in told(finding)
 
 
 def test_few_rows_do_not_settle_even_a_perfect_count(tmp_path, make_results, make_run):

@@ -238,7 +238,7 @@ def _unsettled(leading: dict[str, Number], retain: RunResult) -> str:
         if _level(metric, measured, None, retain) == "between"
     ]
     look = "gone" if gone else "still there"
-    return f"Whether the forget set is forgotten is not settled: its answers look {look}, but {_listed(reach)}."
+    return f"Forgetting is not settled: the answers look {look}, but {_listed(reach)}."
 
 
 def _up_to(metric: str, measured: Number) -> str:
