@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def place(model_folder, data, tmp_path, monkeypatch):
     (tmp_path / "my-data").mkdir()
     for name in ("forget", "retain"):
         shutil.copy(data / f"{name}.jsonl", tmp_path / f"{name}.jsonl")
-        shutil.copy(data / f"{name}.jsonl", tmp_path / "my-data" / f"{name}_perturbed.jsonl")
+        shutil.copy(data / f"{name}.jsonl", tmp_path / "my-data" / f"{name}.jsonl")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -49,6 +50,22 @@ def test_the_python_in_the_readme(place, capsys):
     assert (place / "runs/second/model/config.json").is_file()
     assert json.loads((place / "runs/second/results.target.json").read_text())["metrics"]
     assert (place / "report.html").read_text(encoding="utf-8").lstrip().startswith("<!")
+
+
+def test_the_commands_in_the_readme(place):
+    from typer.testing import CliRunner
+
+    from expunge.cli.main import app
+
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Your own model")[2]
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL).group(1).replace("\\\n", " ")
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert [words[:2] for words in commands] == [["expunge", name] for name in ("unlearn", "eval", "report")]
+    for words in commands:
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, done.output
+    assert (place / "runs/first/model/model.safetensors").is_file()
+    assert (place / "report.html").is_file()
 
 
 def test_an_objective_of_your_own_as_the_guide_shows_it(place):
