@@ -47,6 +47,10 @@ class Objective:
         """Whether any term chooses weights anew after each optimiser step."""
         return any(type(part.term).next_weight is not Term.next_weight for part in self.terms)
 
+    def only(self, side: str) -> "Objective":
+        """Its terms about one side: "forget" or "retain"."""
+        return replace(self, terms=tuple(part for part in self.terms if part.set == side))
+
     def uses(self, reference: str) -> bool:
         """Whether any term needs this of the reference model: "nll", "logits" or "hidden"."""
         return any(part.term.needs.reference == reference for part in self.terms)
@@ -70,7 +74,9 @@ class Objective:
         total = sum(weights[name] * value for name, value in values.items())
         for part in self.terms:
             if part.term.bound is not None:
-                held = sum(weights[other.name] for other in self.terms if other.set == "retain")
+                # Whether or not the bounded term is evaluated here with it.
+                forget = {other.name for other in self.terms if other.set == "forget"}
+                held = sum(weight for name, weight in weights.items() if name not in forget)
                 total = total - held * part.term.bound * _share(views[part.name], part.term)
         return total, {name: value.detach() for name, value in values.items()}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from transformers import TrainingArguments
 
@@ -24,12 +24,32 @@ class UnlearningConfig(TrainingArguments):
             warning; plain text is cut into windows.
         stop_at_chance: Stop, and keep the model, once gradient ascent made the forget set less likely than chance
             (log K nats a token): what follows only destroys the model.
+        gradient: "joint", the gradient of the whole objective; "gru", without the part that would raise the retain
+            loss (2503.09117); "sharpness", the forget terms' taken where they are largest nearby (2502.05374).
+        gru_smoothing: Weight of the newest retain gradient in the average that "gru" projects on; 1: no average.
+        sharpness_radius: How far "sharpness" looks, as a norm over all weights.
+        separate_states: AdamW with moments of their own for forget and retain terms (DualOptim, 2504.15827).
+        salient_share: Train only this share of the weight tensors, those with the largest forget gradient (SURE,
+            2410.16454).
+        noise: Before training, replace this share of every matrix by fresh noise; the model as it was is the
+            reference. With DISTILL+KL: UNDO (2506.06278).
+        noise_scale: Scale of that noise.
+        negate: After training, replace what was learned by so many times its opposite: task-vector negation
+            (2212.04089), with an objective that learns the forget set, e.g. GA with forget_weight=-1.
     """
 
     objective: str = "NPO+GD"
     objective_options: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
     stop_at_chance: bool = True
+    gradient: Literal["joint", "gru", "sharpness"] = "joint"
+    gru_smoothing: float = 0.8
+    sharpness_radius: float = 0.01
+    separate_states: bool = False
+    salient_share: float | None = None
+    noise: float = 0.0
+    noise_scale: float = 0.1
+    negate: float | None = None
 
     learning_rate: float = 1e-5
     num_train_epochs: float = 5.0
@@ -50,6 +70,10 @@ class UnlearningConfig(TrainingArguments):
             raise InputError(
                 f"train.num_train_epochs={self.num_train_epochs}: use a whole number of passes over the forget set."
             )
+        shares = {"gru_smoothing": self.gru_smoothing, "noise": self.noise, "salient_share": self.salient_share or 0.0}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise InputError(f"train.{name}={share}: use a number from 0 to 1.")
 
 
 # What a reader of a run wants to know even where it is a default.

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 # Sides share a parameter's state under names of their own; the plain optimiser has one, without a name.
 JOINT = ("",)
@@ -44,28 +45,32 @@ class AdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         """Take one step."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+        pairs = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
+        for index, (group, parameter) in enumerate(pairs):
+            if parameter.grad is not None:
+                self._update(parameter, group, index)
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, group: dict[str, Any], index: int) -> None:
         state = self.state[parameter]
-        if not state:
+        if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             for side in SIDES if self._separate else JOINT:
                 for moment in ("exp_avg", "exp_avg_sq"):
                     state[side + moment] = torch.zeros_like(parameter, dtype=torch.float32)
         state["step"] += 1
-        gradient = parameter.grad.float()
+        gradient, weights = _local(parameter.grad).float(), _local(parameter)
         if self._separate:
-            forget = self.forget_gradient[parameter].float()
+            forget = _local(self.forget_gradient[parameter]).float()
             gradients = dict(zip(SIDES, (forget, gradient - forget), strict=True))
         else:
             gradients = {"": gradient}
         step = sum(_direction(state, side, part, group) for side, part in gradients.items())
-        new = parameter.float() * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * step
-        parameter.copy_(stochastically_rounded(new) if parameter.dtype == torch.bfloat16 else new)
+        new = weights.float() * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * step
+        if weights.dtype == torch.bfloat16:
+            # A function of the step alone: the same on every process that holds these weights, and after a resume.
+            generator = torch.Generator(weights.device).manual_seed(int(state["step"]) * 1_000_003 + index)
+            new = stochastically_rounded(new, generator)
+        weights.copy_(new)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load, keeping float32 moments: torch would turn them into the weights' type."""
@@ -78,19 +83,24 @@ class AdamW(torch.optim.Optimizer):
                 self.state[parameter][name] = value.clone().to(device=device, dtype=torch.float32)
 
 
+def _local(tensor: Tensor) -> Tensor:
+    """This process's shard of a sharded tensor: the same memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def _direction(state: dict[str, Any], side: str, gradient: Tensor, group: dict[str, Any]) -> Tensor:
     """m / (sqrt(v) + eps), both corrected for their start at zero."""
     (beta1, beta2), steps = group["betas"], float(state["step"])
-    mean = state[side + "exp_avg"].lerp_(gradient, 1 - beta1)
-    square = state[side + "exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    mean = _local(state[side + "exp_avg"]).lerp_(gradient, 1 - beta1)
+    square = _local(state[side + "exp_avg_sq"]).mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     return mean / (1 - beta1**steps) / ((square / (1 - beta2**steps)).sqrt() + group["eps"])
 
 
-def stochastically_rounded(values: Tensor) -> Tensor:
+def stochastically_rounded(values: Tensor, generator: torch.Generator) -> Tensor:
     """Round float32 to bfloat16, up or down with probabilities that make the expectation the value itself.
 
     bfloat16 is the upper half of float32: a random number added to the lower half carries with just that probability.
     """
     bits = values.contiguous().view(torch.int32)
-    noise = torch.randint_like(bits, 0, 1 << 16)
+    noise = torch.randint(0, 1 << 16, bits.shape, generator=generator, device=bits.device, dtype=torch.int32)
     return ((bits + noise) & -(1 << 16)).view(torch.float32).to(torch.bfloat16)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -32,11 +32,13 @@ from expunge.training.guard import Guard
 from expunge.training.memory import Shape, shape_of_model
 from expunge.training.reference import Reference
 from expunge.training.views import compute, count
+from expunge.training.weights import Origin, add_noise
+from expunge.training.wrappers import Steps, freeze_all_but_salient
 
 LOG_FILE = "train_log.jsonl"
 
 
-class UnlearningTrainer(Trainer):
+class UnlearningTrainer(Steps):
     """Unlearns the forget set and keeps the retain set.
 
     Args:
@@ -94,6 +96,7 @@ class UnlearningTrainer(Trainer):
             processing_class=processing_class,
             callbacks=callbacks,
         )
+        self.check_steps()
         self.pairing = pairing
         # The loss is already divided by the totals of the whole batch, over micro-batches and processes.
         self.loss_is_scaled_for_ga = True
@@ -185,7 +188,30 @@ class UnlearningTrainer(Trainer):
                     main=self.is_world_process_zero(),
                     quiet=bool(self.args.disable_tqdm),
                 )
-        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        self._prepare_weights()
+        origin = Origin(self.model) if self.args.negate is not None else None
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        if origin:
+            origin.negate(self.model, self.args.negate)
+        return output
+
+    def _prepare_weights(self) -> None:
+        """What happens to the weights before the first step; the same again when a run is resumed."""
+        causal = causal_model(self.model)
+        if self.args.noise:
+            if isinstance(self.model, PeftModel):
+                raise InputError("train.noise changes the weights below the adapter: it needs full training (no lora).")
+            add_noise(causal, self.args.noise, self.args.noise_scale, self.args.seed)
+        if self.args.salient_share is not None:
+            views, size = self.objective.only("forget").views, self.args.per_device_train_batch_size
+            order = range(self.pairing.forget)
+            keys = [
+                {view: [key for i in order[at : at + size] for key in self.pairing.keys(view, 0, i)] for view in views}
+                for at in range(0, len(order), size)
+            ]
+            cuts = [self.rows.cut(members) for members in keys]
+            totals = count(self.objective.only("forget"), cuts)
+            freeze_all_but_salient(self.model, self.objective, cuts, totals, self.reference, self.args.salient_share)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         sampler = EpochSampler(self.pairing, self.args.per_device_train_batch_size * self.args.world_size)
@@ -205,15 +231,20 @@ class UnlearningTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """This micro-batch's share of the loss over the whole batch."""
-        cut = inputs["cut"]
-        share = float(inputs["counts"])
+        return self.share_of_loss(model, inputs, self.objective, num_items_in_batch)
+
+    def share_of_loss(self, model: Any, inputs: Any, objective: Objective, totals: Any, record: bool = True) -> Tensor:
+        """This micro-batch's share of some of the terms' loss over the whole batch; `record` counts it in the log."""
+        cut, share = inputs["cut"], float(inputs["counts"])
         weights = self.weights.now if self.weights else None
-        loss, values = compute(model, self.objective, cut, num_items_in_batch, self.reference, weights)
-        values = {name: value * share for name, value in values.items()}
-        self.guard.add(values, self.state.global_step + 1)
-        if self.weights:
-            self.weights.add(values)
-        self._tokens += int(share) * sum(len(row.ids) for part in cut.values() for row in part.rows)
+        loss, values = compute(model, objective, cut, totals, self.reference, weights)
+        if record:
+            zero = torch.zeros((), device=loss.device)
+            values = {part.name: values.get(part.name, zero) * share for part in self.objective.terms}
+            self.guard.add(values, self.state.global_step + 1)
+            if self.weights:
+                self.weights.add(values)
+            self._tokens += int(share) * sum(len(row.ids) for view in objective.views for row in cut[view].rows)
         # DDP and FSDP2 average gradients over processes; ours are to be summed.
         return loss * (share * self.args.world_size)
 

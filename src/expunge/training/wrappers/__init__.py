@@ -3,6 +3,7 @@
 from expunge.training.wrappers.gru import Rectified
 from expunge.training.wrappers.saliency import freeze_all_but_salient
 from expunge.training.wrappers.sharpness import Sharpness
+from expunge.training.wrappers.steps import Steps
 from expunge.training.wrappers.window import Separate, Window
 
-__all__ = ["Rectified", "Separate", "Sharpness", "Window", "freeze_all_but_salient"]
+__all__ = ["Rectified", "Separate", "Sharpness", "Steps", "Window", "freeze_all_but_salient"]

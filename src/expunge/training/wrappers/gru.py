@@ -1,10 +1,15 @@
 """GRU: the part of the update that would raise the retain loss is taken out (2503.09117)."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from expunge.training.wrappers.window import Gradient, Separate, Window, inner
 
 KEPT_AS = "retain_direction"
+ROUNDING = 1e-6  # relative size below which a float32 gradient is noise
 
 
 class Rectified(Separate):
@@ -21,28 +26,32 @@ class Rectified(Separate):
         self._optimizer, self._smoothing = optimizer, smoothing
         self._direction: Gradient = {}
 
-    def __call__(self, window: Window):
+    def __call__(self, window: Window) -> Tensor:
         """Set the gradient of every trained parameter; return the loss."""
-        forget_loss, self.forget = window.gradient("forget")
-        weights = [part.weight for part in window.objective.terms if part.set == "retain"]
-        descended = any(weights)
-        constraint = window if descended else Window(**{**vars(window), "objective": window.objective.reweighted(1.0)})
-        retain_loss, retain = constraint.gradient("retain")
+        loss, forget = window.gradient(window.objective.only("forget"))
+        constraint = window.objective.only("retain")
+        descended = any(part.weight for part in constraint.terms)
+        if not descended:
+            constraint = replace(constraint, terms=tuple(replace(part, weight=1.0) for part in constraint.terms))
+        retain_loss, retain = window.gradient(constraint)
         self._smooth(retain)
-        whole = {p: g + retain[p] for p, g in self.forget.items()} if descended else self.forget
+        whole = {p: g + retain[p] for p, g in forget.items()} if descended else forget
         size = inner(self._direction, self._direction)
-        conflict = inner(whole, self._direction).clamp(max=0) / size.clamp(min=torch.finfo(size.dtype).tiny)
-        self.forget = {p: g - conflict.to(g.dtype) * self._direction[p] for p, g in self.forget.items()}
+        conflict = inner(whole, self._direction).clamp(max=0) / size
+        # KL's gradient is zero at the target: its rounding errors are no direction to respect.
+        conflict = torch.where(size > ROUNDING**2 * inner(whole, whole), conflict, torch.zeros_like(conflict))
+        self.forget = {p: g - (conflict * self._direction[p]).to(g.dtype) for p, g in forget.items()}
         for parameter, gradient in self.forget.items():
             parameter.grad = gradient + retain[parameter] if descended else gradient.clone()
-        return forget_loss + retain_loss * descended
+        return loss + retain_loss if descended else loss
 
     def _smooth(self, retain: Gradient) -> None:
         for parameter, gradient in retain.items():
-            before = self._optimizer.state[parameter].get(KEPT_AS) if parameter in self._optimizer.state else None
-            self._direction[parameter] = gradient if before is None else before.lerp(gradient, self._smoothing)
+            before = self._optimizer.state.get(parameter, {}).get(KEPT_AS)
+            new = gradient if before is None else before.to(gradient.dtype).lerp(gradient, self._smoothing)
+            self._direction[parameter] = new
 
-    def stepped(self, optimizer: torch.optim.Optimizer) -> None:
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the direction where checkpoints find it."""
         for parameter, direction in self._direction.items():
             self._optimizer.state[parameter][KEPT_AS] = direction

@@ -1,4 +1,4 @@
-"""Sharpness-aware forgetting: forget in a neighbourhood of the weights, so that a little relearning does not undo it."""
+"""Sharpness-aware forgetting: forget all around the weights, so that a little relearning does not undo it."""
 
 import torch
 from torch import Tensor
@@ -19,14 +19,15 @@ class Sharpness(Separate):
 
     def forget_gradient(self, window: Window) -> tuple[Tensor, Gradient]:
         """Loss at the weights, gradient at the perturbed ones."""
-        loss, uphill = window.gradient("forget")
+        forget = window.objective.only("forget")
+        loss, uphill = window.gradient(forget)
         scale = self._radius / inner(uphill, uphill).sqrt().clamp(min=1e-12)
         with torch.no_grad():
             kept = {parameter: parameter.clone() for parameter in uphill}
             for parameter, gradient in uphill.items():
                 parameter.add_(gradient * scale.to(gradient.dtype))
             with torch.enable_grad():
-                _, found = window.gradient("forget", record=False)
+                _, found = window.gradient(forget, record=False)
             for parameter, before in kept.items():
                 parameter.copy_(before)
         return loss, found

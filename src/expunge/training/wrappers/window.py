@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.trainer_callback import TrainerCallback
 
 from expunge.objectives import Objective
 
@@ -36,9 +37,13 @@ class Window:
         """Those that are trained."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def gradient(self, side: str, record: bool = True) -> tuple[Tensor, Gradient]:
-        """Loss and gradient of the "forget" or the "retain" terms over the window and all processes."""
-        objective = self.objective.only(side)
+    def gradient(self, objective: Objective, record: bool = True) -> tuple[Tensor, Gradient]:
+        """Loss and gradient of some of the terms over the window and all processes.
+
+        Args:
+            objective: Those terms.
+            record: Whether their values count in the log.
+        """
         total = torch.zeros((), device=self.accelerator.device)
         if not objective.terms:
             return total, {parameter: torch.zeros_like(parameter) for parameter in self.parameters}
@@ -54,7 +59,7 @@ class Window:
         return total, found
 
 
-class Separate:
+class Separate(TrainerCallback):
     """Computes the gradients of both sides apart, and leaves their sum for the optimiser.
 
     What it does with them is for subclasses; as it is, it serves optimisers with a state for each side.
@@ -69,25 +74,18 @@ class Separate:
     def __call__(self, window: Window) -> Tensor:
         """Set the gradient of every trained parameter; return the loss."""
         forget_loss, self.forget = self.forget_gradient(window)
-        retain_loss, retain = window.gradient("retain")
-        self.combine(window, retain)
+        retain_loss, retain = window.gradient(window.objective.only("retain"))
         for parameter, gradient in self.forget.items():
             parameter.grad = gradient + retain[parameter]
         return forget_loss + retain_loss
 
     def forget_gradient(self, window: Window) -> tuple[Tensor, Gradient]:
         """Loss and gradient of the forget terms."""
-        return window.gradient("forget")
-
-    def combine(self, window: Window, retain: Gradient) -> None:
-        """Change `self.forget` in the light of the retain terms' gradient."""
+        return window.gradient(window.objective.only("forget"))
 
     def clipped(self, factor: float | Tensor) -> None:
         """Follow the clipping of the whole gradient."""
         self.forget = {parameter: gradient * factor for parameter, gradient in self.forget.items()}
-
-    def stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        """Called after each optimiser step."""
 
 
 def inner(a: Gradient, b: Gradient) -> Tensor:
