@@ -213,16 +213,19 @@ def test_versions_agree():
     assert f"## [{expunge.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_every_imported_library_is_a_declared_dependency():
-    project = pyproject()["project"]
-    declared = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
-    names = {canonicalize_name(Requirement(text).name) for text in declared}
+@pytest.mark.parametrize("folder", ["src", "tests"])
+def test_every_imported_library_is_asked_for(folder):
+    project, groups = pyproject()["project"], pyproject()["dependency-groups"]
+    asked = [*project["dependencies"], *(groups["test"] if folder == "tests" else [])]
+    asked += [] if folder == "tests" else [r for extra in project["optional-dependencies"].values() for r in extra]
+    names = {canonicalize_name(Requirement(text).name) for text in asked}
     homes = packages_distributions()
-    for file in SOURCE.rglob("*.py"):
+    own = {"expunge", *(path.stem for path in (ROOT / "tests").rglob("*"))}
+    for file in (ROOT / folder).rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        modules |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
-        for module in {m.split(".")[0] for m in modules} - set(sys.stdlib_module_names) - {"expunge"}:
+        modules |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        for module in {m.split(".")[0] for m in modules} - set(sys.stdlib_module_names) - own:
             homes_of = {canonicalize_name(home) for home in homes.get(module, [module])}
             assert homes_of & names, f"{file.relative_to(ROOT)} imports {module}, which pyproject.toml does not ask for"
 
