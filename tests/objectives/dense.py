@@ -46,14 +46,14 @@ class Dense:
 
     @torch.no_grad()
     def hidden(self, view, layer, reference=False):
-        """Outputs of a decoder layer at the positions that predict the completion, a [T, width] tensor per row."""
+        """Outputs of a decoder layer at the tokens of each completion, a [T, width] tensor per row."""
         model = self._frozen if reference else self._model
         seen = []
         hook = model.model.layers[layer].register_forward_hook(lambda module, given, output: seen.append(output))
         for row in self.views[view]:
             model(input_ids=torch.tensor([row.ids]))
         hook.remove()
-        return [output[0, row.start - 1 : -1] for output, row in zip(seen, self.views[view], strict=True)]
+        return [output[0, row.start :] for output, row in zip(seen, self.views[view], strict=True)]
 
     def logp(self, view, reference=False):
         """Log-probability of each completion token, a [T] tensor per row."""

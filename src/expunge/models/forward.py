@@ -118,9 +118,10 @@ def stopped_after(decoder: nn.Module, layer: int | None) -> Iterator[None]:
 
 
 def hidden_states(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]:
-    """Hidden states at the position before each predicted token: [tokens, width] per request.
+    """Hidden states for each token a request is about: [tokens, width] per request.
 
-    Those after the last layer and norm, or after the layer a request names.
+    After the last layer and norm, at the position before the token, which predicts it; or, where a request names a
+    layer, that layer's output at the token itself.
     """
     found: dict[int, Tensor] = {}
     for layer in dict.fromkeys(request.layer for request in requests):
@@ -141,14 +142,17 @@ def _hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]
     pieces: list[Tensor] = []
     spans: list[tuple[int, int]] = [(0, 0)] * len(rows)
     done = 0
-    for members in plan_passes([len(row.ids) for row, _ in rows], PASS_OVERHEAD_TOKENS[kind]):
-        width = len(rows[members[0]][0].ids)
+    # A token is predicted from the one before it, so the last of a row need not be run at all.
+    ahead = 1 if requests[0].layer is None else 0
+    lengths = [max(1, len(row.ids) - ahead) for row, _ in rows]
+    for members in plan_passes(lengths, PASS_OVERHEAD_TOKENS[kind]):
+        width = lengths[members[0]]
         ids = torch.zeros(len(members), width, dtype=torch.long)
         keep: list[int] = []
         for line, i in enumerate(members):
             row, first = rows[i]
-            ids[line, : len(row.ids)] = torch.tensor(row.ids)
-            positions = range(line * width + first - 1, line * width + len(row.ids) - 1)
+            ids[line, : lengths[i]] = torch.tensor(row.ids[: lengths[i]])
+            positions = range(line * width + first - ahead, line * width + len(row.ids) - ahead)
             keep.extend(positions)
             spans[i] = (done, done + len(positions))
             done += len(positions)
