@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
 from evaluation.dense import nll
 from evaluation.tiny import question_rows, tiny_model
 from expunge import evaluate
-from expunge.data import Row, Turn, encode
+from expunge.data import Encoded, Row, Turn, encode
 from expunge.evaluation.generator import generate, stop_tokens
 from expunge.evaluation.planner import Prompt, plan
 from expunge.evaluation.scorer import length_sorted_batches, score
+from expunge.evaluation.shared import can_share
 from expunge.evaluation.suites import SUITES
 
 
@@ -22,16 +24,22 @@ class Counter:
     def __init__(self, model) -> None:
         self.scored: list[tuple[int, ...]] = []
         self.with_gradient: list[tuple[int, ...]] = []
+        self.shared_prompts: list[tuple[int, ...]] = []
         self.prompts = 0
         self.handle = model.get_decoder().register_forward_pre_hook(self.see, with_kwargs=True)
 
     def see(self, module, args, kwargs) -> None:
-        cache = kwargs.get("past_key_values")
+        cache, ids = kwargs.get("past_key_values"), kwargs["input_ids"]
         if cache is None:
             seen = self.with_gradient if torch.is_grad_enabled() else self.scored
-            seen.extend(tuple(row) for row in kwargs["input_ids"].tolist())
+            seen.extend(tuple(row) for row in ids.tolist())
+        elif kwargs.get("attention_mask") is None:  # the scorer's; generation pads on the left and says so
+            if cache.get_seq_length() == 0:
+                self.shared_prompts.extend(tuple(row) for row in ids.tolist())
+            else:
+                self.scored.extend(tuple(row) for row in ids.tolist())
         elif cache.get_seq_length() == 0:
-            self.prompts += len(kwargs["input_ids"])
+            self.prompts += len(ids)
 
 
 def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, sets) -> None:
@@ -54,6 +62,8 @@ def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, set
     }
     head_check = 1  # three tokens that compare our head with the model's own, through the same decoder
     assert len(counter.scored) - 2 * head_check == len(texts)
+    asked_more_than_once = {row.prompt for name, rows in sets.items() if name != "holdout" for row in rows}
+    assert len(counter.shared_prompts) == len(asked_more_than_once)
     # the backward passes of gradnorm aside, which need their own forward
     assert len(counter.with_gradient) == len(
         {(row.prompt, row.completion) for n in ("forget", "holdout") for row in sets[n]}
@@ -79,19 +89,55 @@ def test_scores_do_not_depend_on_batches(model, tokenizer, sets) -> None:
     )
     found = [
         dict(pair for batch in score(model, rows, range(len(rows)), moments, budget) for pair in batch)
-        for moments, budget in ((False, 1), (True, 50), (False, 10000))
+        for moments, budget in (((), 1), (range(len(rows)), 50), ([0], 10000))
     ]
     for i in range(len(rows)):
         for other in found[1:]:
             np.testing.assert_allclose(other[i].logprobs, found[0][i].logprobs, rtol=1e-4)
             np.testing.assert_array_equal(other[i].greedy, found[0][i].greedy)
     assert found[0][0].mean is None
+    assert found[2][0].mean is not None
+    assert found[2][1].mean is None
     assert (found[1][0].std > 0).all()
+
+
+def test_shared_prompts_give_the_same_numbers(tokenizer) -> None:
+    """Prompts of different lengths in one batch, completions of different lengths, one of them empty."""
+    shared, alone = tiny_model(), tiny_model()
+    alone._is_stateful = True  # stands for an architecture whose prompts cannot be handed on
+    assert can_share(shared)
+    assert not can_share(alone)
+    answers = ["a", "the author of a red book", "born in paris in the blue city of london"]
+    rows = [encode(tokenizer, row, text) for row in question_rows(["ada", "bob", "eve", "dan"]) for text in answers]
+    rows.append(Encoded(rows[0].ids[: rows[0].start], rows[0].start))
+    rows.append(encode(tokenizer, Row((Turn("user", "what is a city"),), "paris")))
+    found = [
+        dict(pair for batch in score(m, rows, range(len(rows)), range(0, len(rows), 2), budget) for pair in batch)
+        for m in (shared, alone)
+        for budget in (30, 4000)
+    ]
+    for i in range(len(rows)):
+        assert len(found[0][i].logprobs) == rows[i].completion_tokens
+        for other in found[1:]:
+            np.testing.assert_allclose(found[0][i].logprobs, other[i].logprobs, rtol=1e-4, atol=1e-6)
+            np.testing.assert_array_equal(found[0][i].greedy, other[i].greedy)
+
+
+def test_sliding_windows_are_not_shared() -> None:
+    config = MistralConfig(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        sliding_window=4,
+    )
+    assert not can_share(MistralForCausalLM(config))
 
 
 def test_moments_against_the_definition(model, tokenizer, sets) -> None:
     row = encode(tokenizer, sets["forget"][0])
-    [[(_, found)]] = score(model, [row], [0], moments=True)
+    [[(_, found)]] = score(model, [row], [0], moments=[0])
     with torch.no_grad():
         logp = model(torch.tensor([row.ids])).logits[0, row.start - 1 : -1].double().log_softmax(-1)
     mean = (logp.exp() * logp).sum(-1)

@@ -10,27 +10,28 @@ from expunge.errors import InputError, unknown
 from expunge.evaluation.planner import Plan, plan
 from expunge.evaluation.scorer import BATCH_TOKENS, length_sorted_batches
 from expunge.evaluation.sets import load_sets
+from expunge.evaluation.shared import group_by_prompt, prompt_batches
 from expunge.evaluation.suites import SUITES
 from expunge.models import resolve_folder
 
 
 def describe(work: Plan, batch_tokens: int) -> dict[str, int | float]:
     """The work in numbers, against metric-by-metric evaluation of the same."""
-    with_moments = [len(work.scored[i].ids) for i in sorted(work.moments)]
-    plain = [len(row.ids) for i, row in enumerate(work.scored) if i not in work.moments]
-    batches = [(lengths, b) for lengths in (plain, with_moments) for b in length_sorted_batches(lengths, batch_tokens)]
-    padded = sum(max(lengths[i] for i in batch) * len(batch) for lengths, batch in batches)
+    groups, alone = group_by_prompt(work.scored, range(len(work.scored)))
+    again = sum((work.scored[group[0]].start - 1) * (len(group) - 1) for group in groups)
+    passes = len(list(prompt_batches(work.scored, groups, batch_tokens)))
+    passes += len(list(length_sorted_batches([len(work.scored[i].ids) for i in alone], batch_tokens)))
     return {
         "rows_asked_for": work.asked,
         "rows_scored": len(work.scored),
         "tokens_asked_for": work.asked_tokens,
         "tokens_scored": work.scored_tokens,
-        "tokens_of_padding": padded - work.scored_tokens,
-        "forward_passes": len(batches),
+        "tokens_of_prompts_shared": again,
+        "batches": passes,
         "backward_passes": len(work.gradients),
         "answers_asked_for": work.asked_generations,
         "answers_generated": len(work.prompts),
-        "share_of_tokens_saved": 1 - work.scored_tokens / work.asked_tokens if work.asked_tokens else 0.0,
+        "share_of_tokens_saved": 1 - (work.scored_tokens - again) / work.asked_tokens if work.asked_tokens else 0.0,
         "share_of_answers_saved": 1 - len(work.prompts) / work.asked_generations if work.asked_generations else 0.0,
     }
 

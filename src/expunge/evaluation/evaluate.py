@@ -33,7 +33,7 @@ from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites import SUITES
 from expunge.evaluation.table import build_table, column_of
 from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
-from expunge.models import check_head, fingerprint, fingerprint_json, load_model
+from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, load_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -199,8 +199,7 @@ def _loaded(
         return load_model(model, device=device)
     if tokenizer is None:
         raise InputError("A loaded model needs its tokenizer: evaluate(model, tokenizer, ...).")
-    if not isinstance(model, PreTrainedModel):  # PEFT's wrapper; its adapter stays in the model it wraps
-        model = model.get_base_model()
+    model = causal_model(model)  # an adapter stays in the model it wraps
     return (model if device is None else model.to(device)), tokenizer
 
 

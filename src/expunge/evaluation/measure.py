@@ -61,13 +61,12 @@ def run_plan(
     model.eval()
     try:
         progress("scoring", len(measured.scores), len(plan.scored))
-        for moments in (False, True):
-            wanted = [i for i in range(len(plan.scored)) if (i in plan.moments) == moments and i not in measured.scores]
-            for batch in score(model, plan.scored, wanted, moments, batch_tokens):
-                measured.scores.update(batch)
-                if parts:
-                    parts.add_scores(batch)
-                progress("scoring", len(measured.scores), len(plan.scored))
+        unscored = [i for i in range(len(plan.scored)) if i not in measured.scores]
+        for batch in score(model, plan.scored, unscored, plan.moments, batch_tokens):
+            measured.scores.update(batch)
+            if parts:
+                parts.add_scores(batch)
+            progress("scoring", len(measured.scores), len(plan.scored))
         for i, norm in gradient_norms(model, plan.scored, [i for i in plan.gradients if i not in measured.gradients]):
             measured.gradients[i] = norm
             if parts:
