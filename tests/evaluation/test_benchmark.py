@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from evaluation.tiny import tiny_model
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "eval.py"
