@@ -1,5 +1,7 @@
 """A recipe: all that a run depends on, in one YAML file."""
 
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +84,7 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
     """Read a recipe and lay options over it.
 
     Args:
-        path: The YAML file, or None for options alone.
+        path: The YAML file, the name of a recipe that comes with expunge, or None for options alone.
         overrides: Values by dotted key: `model`, `objective.beta`, `train.learning_rate`, `lora.r`.
 
     Raises:
@@ -138,9 +140,21 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
     return values
 
 
+def shipped_recipes() -> dict[str, Traversable]:
+    """The recipes that come with expunge, by name."""
+    found = (file for file in files("expunge").joinpath("recipes").iterdir() if file.name.endswith(".yaml"))
+    return {file.name.removesuffix(".yaml"): file for file in sorted(found, key=lambda file: file.name)}
+
+
 def _read(path: str | Path) -> dict[str, Any]:
+    source: Traversable | Path = Path(path)
+    known = shipped_recipes()
+    if not Path(path).exists() and Path(path).suffix not in (".yaml", ".yml"):
+        if str(path) not in known:
+            raise unknown("recipe (no such file, and none that comes with expunge)", str(path), known)
+        source = known[str(path)]
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the recipe cannot be read ({error}).") from error
     except yaml.YAMLError as error:

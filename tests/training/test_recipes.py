@@ -1,0 +1,94 @@
+"""Every recipe that comes with expunge validates, and takes two steps on a tiny model of its architecture."""
+
+import json
+
+import pytest
+import torch
+import typer.testing
+
+from expunge.cli.main import app
+from expunge.data import encode
+from expunge.errors import InputError
+from expunge.models import Request, check_head, hidden_states
+from expunge.training import read_recipe, unlearn
+from expunge.training.recipe import shipped_recipes
+from tinymodels import FORGET
+
+from .architectures import KINDS, tiny
+
+ARCHITECTURE = {
+    "tofu-llama": "llama",
+    "tofu-qwen3": "qwen3",
+    "tofu-gemma-3": "gemma3",
+    "tofu-phi-4": "phi3",
+    "real-people-llama": "llama",
+    "wmdp-zephyr": "mistral",
+}
+
+
+def architecture(recipe):
+    return next(kind for start, kind in ARCHITECTURE.items() if recipe.startswith(start))
+
+
+@pytest.fixture(scope="module")
+def targets(tokenizer, tmp_path_factory):
+    """A tiny model folder of each architecture, deep enough for the layers that recipes name."""
+    folders = {}
+    for kind in KINDS:
+        folders[kind] = tmp_path_factory.mktemp(kind)
+        tiny(kind, tokenizer, layers=9 if kind == "mistral" else 2).save_pretrained(folders[kind])
+        tokenizer.save_pretrained(folders[kind])
+    return folders
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipe_validates(name):
+    result = typer.testing.CliRunner().invoke(app, ["validate", name])
+    assert result.exit_code == 0, result.output
+    assert "valid" in result.output
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipe_takes_two_steps(name, targets, data, tmp_path):
+    kind = architecture(name)
+    overrides = {
+        "model": str(targets[kind]),
+        "forget": str(data / "forget.jsonl"),
+        "retain": str(data / "retain.jsonl"),
+        "idk": str(data / "idk.txt"),
+        "train.max_steps": 2,
+        "train.per_device_train_batch_size": 2,
+        "train.gradient_accumulation_steps": 1,
+        "train.bf16": False,
+        "train.use_cpu": True,
+    }
+    recipe = read_recipe(name, overrides)
+    out = unlearn(recipe, tmp_path / "run", quiet=True)
+    log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    assert len(log) == 2
+    assert all(entry["grad_norm"] > 0 for entry in log)
+    assert (out / ("adapter" if recipe.lora else "model")).is_dir()
+
+
+def test_misspelt_recipe_gets_a_suggestion():
+    with pytest.raises(InputError, match=r"Did you mean 'tofu-llama-3\.2-1b'"):
+        read_recipe("tofu-lama-3.2-1b", {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_head_gives_the_models_own_logits(kind, tokenizer):
+    check_head(tiny(kind, tokenizer))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_stopped_at_a_layer_gives_that_layers_output(kind, tokenizer):
+    model = tiny(kind, tokenizer, layers=3)
+    row = encode(tokenizer, FORGET[0])
+    seen = []
+    hook = model.get_decoder().layers[1].register_forward_hook(lambda module, given, output: seen.append(output))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([row.ids]), use_cache=False)
+        hook.remove()
+        (found,) = hidden_states(model, [Request([row], [], layer=1)])
+    torch.testing.assert_close(found, seen[0][0, row.start :])
+    assert len(model.get_decoder().layers) == 3
