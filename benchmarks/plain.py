@@ -22,16 +22,22 @@ def pad(rows):
 
 
 class PlainView:
-    """Full logits [rows, width - 1, vocabulary] of one view, with masks of the completion and of the whole row."""
+    """Full logits [rows, width - 1, vocabulary] of one view, with masks of the completion and of the whole row.
 
-    def __init__(self, model, rows):
+    `hidden` is the output of one decoder layer [rows, width, hidden], where a layer is asked for.
+    """
+
+    def __init__(self, model, rows, layer=None):
         ids, mask = (t.to(model.device) for t in pad(rows))
         self.targets = ids[:, 1:]
-        self.logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+        output = model(input_ids=ids, attention_mask=mask, output_hidden_states=layer is not None)
+        self.logits = output.logits[:, :-1].float()
+        self.hidden = None if layer is None else output.hidden_states[layer + 1].float()
         starts = torch.tensor([row.start for row in rows], device=model.device)
         position = torch.arange(1, ids.shape[1], device=model.device)
         self.whole = mask[:, 1:].bool()
         self.completion = self.whole & (position[None] >= starts[:, None])
+        self.completion_tokens = F.pad(self.completion, (1, 0))
 
     def token_logp(self):
         logp = self.logits.log_softmax(-1).gather(-1, self.targets[..., None])[..., 0]
@@ -85,25 +91,66 @@ def ap(views, reference):
     return -10 * F.logsigmoid(0.1 * (views("retain_idk").nll() - views("retain").nll())).mean()
 
 
-TERMS = {"GA": ga, "NPO": npo, "DPO": dpo, "IDK": idk, "ME": me, "GD": gd, "KL": kl, "AP": ap}
-WITH_REFERENCE = {"NPO", "DPO", "KL"}
+def hidden_distance(view, target):
+    """Row mean of the token mean of the squared distance of hidden states to a target, over completion tokens."""
+    distance = (view.hidden - target).square().mean(-1) * view.completion_tokens
+    return (distance.sum(-1) / view.completion_tokens.sum(-1)).mean()
 
 
-def train(model, objective, batches, learning_rate, weight_decay):
-    """Train over batches of encoded rows by view; yields the loss of each step."""
+def rmu(views, reference):
+    u = torch.rand(views("forget").hidden.shape[-1], generator=torch.Generator().manual_seed(42))
+    return hidden_distance(views("forget"), 6.5 * (u / u.norm()).to(views("forget").hidden.device))
+
+
+def embed(views, reference):
+    return hidden_distance(views("retain"), reference("retain").hidden)
+
+
+TERMS = {
+    "GA": ga,
+    "NPO": npo,
+    "DPO": dpo,
+    "IDK": idk,
+    "ME": me,
+    "GD": gd,
+    "KL": kl,
+    "AP": ap,
+    "RMU": rmu,
+    "EMBED": embed,
+}
+WITH_REFERENCE = {"NPO", "DPO", "KL", "EMBED"}
+
+
+def train(model, objective, batches, learning_rate, weight_decay, layer=None):
+    """Train over batches of encoded rows by view; yields the loss of each step.
+
+    With a layer (RMU), it and the two below are trained, and nothing else.
+    """
     names = objective.split("+")
+    if layer is not None:
+        model.requires_grad_(False)
+        for i in range(max(0, layer - 2), layer + 1):
+            model.model.layers[i].requires_grad_(True)
     frozen = copy.deepcopy(model).eval() if WITH_REFERENCE & set(names) else None
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    # As transformers does: no decay of norms.
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
     model.train()
     for rows in batches:
-        ours = {view: PlainView(model, members) for view, members in rows.items()}
+        ours = {view: PlainView(model, members, layer) for view, members in rows.items()}
         theirs = {}
         if frozen is not None:
             with torch.no_grad():
-                theirs = {view: PlainView(frozen, members) for view, members in rows.items() if needed(view, names)}
+                theirs = {
+                    view: PlainView(frozen, members, layer) for view, members in rows.items() if needed(view, names)
+                }
         loss = sum(TERMS[name](ours.__getitem__, theirs.__getitem__) for name in names)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         yield loss.item()
@@ -112,5 +159,5 @@ def train(model, objective, batches, learning_rate, weight_decay):
 def needed(view, names):
     """Whether the reference model has to see a view."""
     return view in {"NPO": ("forget",), "DPO": ("forget", "forget_idk")}.get(names[0], ()) or (
-        view == "retain" and "KL" in names
+        view == "retain" and bool({"KL", "EMBED"} & set(names))
     )

@@ -23,6 +23,7 @@ SHAPES = {
     "llama8b": (4096, 32, 32, 8, 14336, 128256, 4, 2, 3),
 }
 OBJECTIVES = ["GA+GD", "NPO+GD", "DPO+GD", "NPO+KL", "ME+GD", "IDK+AP", "RMU+EMBED"]
+RMU_LAYER = {"tiny": 2, "cpu30m": 5, "llama1b": 7, "llama8b": 7}
 LEARNING_RATE, WEIGHT_DECAY, SEED = 1e-5, 0.01, 7
 
 
@@ -78,6 +79,7 @@ def plan(shape, objective, data, vocabulary):
     args = UnlearningConfig(
         output_dir=folder,
         objective=objective,
+        objective_options={"layer": RMU_LAYER[shape]} if "RMU" in objective else {},
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=1,
         num_train_epochs=epochs,
@@ -109,7 +111,8 @@ def run(side, shape, objective, data, vocabulary, pipe):
         from plain import train
 
         rows = ({view: list(part.rows) for view, part in cut.items()} for cut in cuts)
-        losses = list(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY))
+        layer = RMU_LAYER[shape] if "RMU" in objective else None
+        losses = list(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY, layer))
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = (time.perf_counter() - start) / len(cuts)
