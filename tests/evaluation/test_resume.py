@@ -48,6 +48,18 @@ def killed(seen, after: int, model, tokenizer, data, out) -> dict[str, int]:
     return {stage: seen[stage] for stage in ("score", "gradient_norms", "generate")}
 
 
+def assert_same(found, expected) -> None:
+    """Answers alike, numbers alike up to the rounding of other batches."""
+    for name in expected.table.column_names:
+        ours, theirs = (table[name].to_pylist() for table in (found.table, expected.table))
+        if name in ("set", "index", "question", "answer", "generation"):
+            assert ours == theirs
+        else:
+            assert [v is None for v in ours] == [v is None for v in theirs]
+            assert [v for v in ours if v is not None] == pytest.approx([v for v in theirs if v is not None], rel=1e-4)
+    assert list(found.metrics) == list(expected.metrics)
+
+
 @pytest.mark.parametrize("after", [1, 7, 14])
 def test_a_killed_evaluation_is_continued(model, tokenizer, data, tmp_path, seen, after) -> None:
     whole = evaluate(model, tokenizer, data=data, batch_tokens=30)
@@ -61,8 +73,7 @@ def test_a_killed_evaluation_is_continued(model, tokenizer, data, tmp_path, seen
     resumed = evaluate(model, tokenizer, data=data, out=out, batch_tokens=30)
     for stage in done:
         assert seen[stage] == total[stage] - done[stage]
-    assert resumed.to_json() == whole.to_json()
-    assert resumed.table == whole.table
+    assert_same(resumed, whole)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["results.examples.parquet", "results.json"]
 
 
@@ -74,7 +85,7 @@ def test_a_stream_cut_in_the_middle_is_read_up_to_there(model, tokenizer, data, 
     seen.update(score=0)
     resumed = evaluate(model, tokenizer, data=data, out=out)
     assert seen["score"] > 0
-    assert resumed.to_json() == evaluate(model, tokenizer, data=data).to_json()
+    assert_same(resumed, evaluate(model, tokenizer, data=data))
     assert done["score"] > 0
 
 
@@ -82,4 +93,4 @@ def test_parts_of_another_model_are_not_used(tokenizer, data, tmp_path, seen) ->
     out = tmp_path / "results.json"
     killed(seen, 6, tiny_model(), tokenizer, data, out)
     other = evaluate(tiny_model(3), tokenizer, data=data, out=out)
-    assert other.to_json() == evaluate(tiny_model(3), tokenizer, data=data).to_json()
+    assert_same(other, evaluate(tiny_model(3), tokenizer, data=data))

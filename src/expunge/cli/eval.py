@@ -8,9 +8,11 @@ import typer
 
 def evaluate_model(
     model: Annotated[str, typer.Option(help="Model folder, run folder, adapter folder or Hub name.")],
-    data: Annotated[str, typer.Option(help="Folder or Hub id with the suite's configurations.")],
+    data: Annotated[str | None, typer.Option(help="Folder or Hub id with the suite's configurations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Results file to write, e.g. RUN/results.json.")] = None,
-    suite: Annotated[str, typer.Option(help="tofu, closer_look, closer_look_real_people.")] = "tofu",
+    suite: Annotated[
+        str, typer.Option(help="tofu, closer_look, closer_look_real_people, own, wmdp or general.")
+    ] = "tofu",
     forget_split: Annotated[
         str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")
     ] = None,
@@ -48,6 +50,8 @@ def evaluate_model(
     if plan:
         from expunge.evaluation.describe import plan_evaluation
 
+        if data is None:
+            raise InputError("--data is missing: the plan is made from the rows.")
         work = plan_evaluation(model, suite, data, forget_split, holdout, batch_tokens)
         if json:
             typer.echo(json_format.dumps(work, indent=2))

@@ -1,7 +1,7 @@
 """The public entry: evaluate a model, and its retain and target models where they are given."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from expunge.evaluation.aggregate import (
 )
 from expunge.evaluation.encoders import load_embedder, load_entailer
 from expunge.evaluation.fingerprints import code_section, data_section, recipe_section, same
+from expunge.evaluation.harness import HarnessSuite, run_tasks
 from expunge.evaluation.measure import Judges, examples, run_plan
 from expunge.evaluation.parts import Parts
 from expunge.evaluation.planner import plan
@@ -61,7 +62,7 @@ def evaluate(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     suite: str | Suite = "tofu",
-    data: str | Path | Mapping[str, Sequence[Row] | str | Path],
+    data: str | Path | Mapping[str, Sequence[Row] | str | Path] | None = None,
     forget_split: str | None = None,
     holdout: str | Path | None = None,
     retain_model: "str | Path | PreTrainedModel | PeftModel | None" = None,
@@ -80,7 +81,8 @@ def evaluate(
         model: a folder, run folder, adapter folder or Hub name, or a loaded model (then `tokenizer` is needed).
         tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
         suite: a name of `expunge.evaluation.SUITES`, or a suite of your own.
-        data: a folder or Hub id in TOFU's layout, or rows (or a SPEC) per set name.
+        data: a folder or Hub id in the suite's layout, or rows (or a SPEC) per set name; for suites of
+            lm-evaluation-harness, which bring their own, a folder with further task files.
         forget_split: e.g. "forget10"; needed where the data has several.
         holdout: SPEC of rows never trained on, for membership inference; default: the configuration of `data` that goes
             with the forget split (`holdout10` with `forget10`), if there is one.
@@ -112,7 +114,13 @@ def evaluate(
         load_embedder(embedding_model, device) if embedding_model else None,
         load_entailer(nli_model, device) if nli_model else None,
     )
-    setting = Setting(suite, load_sets(data, suite, forget_split, holdout), judges, batch_tokens, device, progress)
+    if isinstance(suite, HarnessSuite):
+        found = EvaluationData("lm-evaluation-harness" if data is None else str(data), None, {}, {})
+    elif data is None:
+        raise InputError(f"Suite {suite.name!r} needs --data: a folder or Hub id with its sets.")
+    else:
+        found = load_sets(data, suite, forget_split, holdout)
+    setting = Setting(suite, found, judges, batch_tokens, device, progress)
     companions: dict[str, Results] = {}
     retain: Reference | None = None
     if retain_model is not None:
@@ -147,10 +155,14 @@ def _evaluate_one(
     model, tokenizer = _loaded(model, tokenizer, setting.device)
     check_head(model)
     weights = fingerprint(model)
-    data = data_section(setting.data)
     recipe = recipe_section(setting.suite, tokenizer, setting.judges)
-    table = _earlier(out, weights, data, recipe)
-    if table is None:
+    if isinstance(setting.suite, HarnessSuite):
+        folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
+        rows, measured = run_tasks(model, tokenizer, setting.suite, folder)
+        setting = replace(setting, data=replace(setting.data, sets=rows))
+        table = build_table(setting.suite, rows, measured)
+    data = data_section(setting.data)
+    if not isinstance(setting.suite, HarnessSuite) and (table := _earlier(out, weights, data, recipe)) is None:
         key = fingerprint_json([weights, data["sets"], recipe["fingerprint"], code_section()])
         parts = None if out is None else Parts(parts_path(out), key)
         table = _measure(model, tokenizer, setting, title, parts)
@@ -224,7 +236,9 @@ def _compare(
         retain = None
     if retain is not None:
         _check_same_rows(table, retain)
-    forget = next(spec for spec in suite.sets if spec.kind == "forget")
+    forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
+    if forget is None:
+        return
     if "truth_ratio" in table.column_names:
         reference = None if retain is None else retain.truth_ratios
         add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)

@@ -1,5 +1,6 @@
 """Metrics: per-example values in, aggregate out; no model in sight. The table below is the whole list."""
 
+from expunge.metrics.accuracy import ACCURACY
 from expunge.metrics.base import Better, Completion, Example, Kind, Metric, Need
 from expunge.metrics.entailment import ENTAILMENT
 from expunge.metrics.facts import FACT_ACCURACY
@@ -37,6 +38,7 @@ METRICS: tuple[Metric, ...] = (
     MIA_MIN_K_PLUS_PLUS,
     MIA_GRADNORM,
     MIA_REFERENCE,
+    ACCURACY,
 )
 
 __all__ = ["METRICS", "Better", "Completion", "Example", "Kind", "Metric", "Need"]

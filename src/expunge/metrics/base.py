@@ -22,6 +22,7 @@ Need = Literal[
     "similarity",
     "entailment",
     "fact",
+    "correct",
 ]
 """What must be measured for a metric; the planner takes the union over all metrics, so that nothing runs twice.
 
@@ -76,6 +77,7 @@ class Example:
         fact: the exact string that must (not) appear in the greedy answer.
         similarity: cosine of the sentence embeddings of the greedy answer and the truth.
         entails: whether the NLI model finds that premise entails hypothesis (suite-specific direction).
+        correct: what a task of lm-evaluation-harness says of the answer, in [0, 1].
         gradient_norm: mean over parameter tensors of the L2 norm of the gradient of the answer's token-mean loss.
     """
 
@@ -92,6 +94,7 @@ class Example:
     similarity: float | None = None
     entails: bool | None = None
     gradient_norm: float | None = None
+    correct: float | None = None
 
 
 def unchanged(values: np.ndarray, kind: Kind) -> np.ndarray:

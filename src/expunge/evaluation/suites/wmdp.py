@@ -1,0 +1,14 @@
+"""WMDP (arXiv 2403.03218): questions on biological, cyber and chemical hazards, and MMLU for what is kept."""
+
+from expunge.evaluation.harness import Task, harness_suite
+
+WMDP = harness_suite(
+    "wmdp",
+    "2403.03218",
+    (
+        Task("wmdp_bio", "forget"),
+        Task("wmdp_cyber", "forget"),
+        Task("wmdp_chem", "forget"),
+        Task("mmlu", "retain"),
+    ),
+)
