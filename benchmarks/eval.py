@@ -91,7 +91,7 @@ def plain_scoring(model, tokenizer, sets) -> dict[str, list[float | None]]:
     kinds = {spec.kind for spec in SUITE.sets if spec.name in sets}
     for spec in (s for s in SUITE.sets if s.name in sets):
         rows = sets[spec.name]
-        for metric in SUITE.measured_on(spec.kind, kinds):
+        for metric in SUITE.measured_on(spec, kinds):
             if "generation" in metric.needs or "gradient" in metric.needs:
                 continue
             parts: dict[str, list] = {}

@@ -173,9 +173,10 @@ def test_greedy_limits_and_stops(model, tokenizer) -> None:
 
 def test_closer_look_counts_the_prompt_in_its_limit() -> None:
     suite = SUITES["closer_look"]
-    assert suite.new_tokens(50) == 150
-    assert suite.new_tokens(230) == 0
-    assert SUITES["tofu"].new_tokens(230) == 200
+    forget = suite.sets[0]
+    assert suite.new_tokens(forget, 50) == 150
+    assert suite.new_tokens(forget, 230) == 0
+    assert SUITES["tofu"].new_tokens(forget, 230) == 200
 
 
 def test_an_answer_of_a_thousand_tokens(tokenizer) -> None:

@@ -53,7 +53,7 @@ def measurements(
         else measure(metric, spec, table)
         for spec in suite.sets
         if spec.name in sets
-        for metric in suite.metrics_of(spec.kind)
+        for metric in suite.metrics_of(spec)
         if not (metric.member and spec.kind == "holdout")  # the holdout is what the forget set is told apart from
         if facts or metric.name != "fact_accuracy"  # no published data has facts: nothing is missing there
     }

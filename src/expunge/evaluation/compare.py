@@ -99,7 +99,7 @@ def differences(name: str, suite: Suite, first: Results, other: Results) -> Iter
             n = sum(first.data["sets"][s]["rows"] for s in {part.split("/")[0] for part in ours})
             yield Difference(name, f"{key}_partial" if missing else key, *pair, pair[1] - pair[0], between, n, "higher")
     for spec in (s for s in suite.sets if s.name in sets and s.kind != "holdout"):
-        for metric in suite.metrics_of(spec.kind):
+        for metric in suite.metrics_of(spec):
             key = f"{spec.name}/{metric.name}"
             if metric.relative_to is not None:
                 continue  # each was measured against its own reference model

@@ -82,7 +82,7 @@ def evaluate(
         tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
         suite: a name of `expunge.evaluation.SUITES`, or a suite of your own.
         data: a folder or Hub id in the suite's layout, or rows (or a SPEC) per set name; for suites of
-            lm-evaluation-harness, which bring their own, a folder with further task files.
+            lm-evaluation-harness, which bring their own, a folder with task files in their place.
         forget_split: e.g. "forget10"; needed where the data has several.
         holdout: SPEC of rows never trained on, for membership inference; default: the configuration of `data` that goes
             with the forget split (`holdout10` with `forget10`), if there is one.

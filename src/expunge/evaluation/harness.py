@@ -69,7 +69,7 @@ def run_tasks(
         model: in memory; not copied.
         tokenizer: its own.
         suite: its tasks.
-        folder: with task files of one's own (YAML), in addition to the harness's.
+        folder: with task files of one's own (YAML), in place of the harness's.
 
     Returns:
         Per set, its questions as rows and as measured examples.
@@ -83,7 +83,7 @@ def run_tasks(
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise InputError(MISSING) from error
-    manager = TaskManager(include_path=None if folder is None else str(folder))
+    manager = TaskManager(include_path=None if folder is None else str(folder), include_defaults=folder is None)
     wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8, device=str(model.device))
     rows: dict[str, list[Row]] = {}
     examples: dict[str, list[Example]] = {}

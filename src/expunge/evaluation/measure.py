@@ -102,7 +102,7 @@ def examples(
         return _completion(plan.scored[position], measured.scores[position], end)
 
     def example(spec: SetSpec, row: Row, where: RowPlan) -> Example:
-        output = None if where.generation is None else texts[where.generation]
+        output = None if where.generation is None else cut(texts[where.generation], spec.stop_at)
         fact = row.columns.get("fact")
         return Example(
             kind=spec.kind,
@@ -114,7 +114,7 @@ def examples(
             wrong=tuple(completion(i) for i in where.wrong),
             generation=output,
             generation_tokens=() if output is None else tuple(tokenizer.tokenize(output)),
-            reference=row.completion,
+            reference=_reference(tokenizer, row.completion, spec.reference_tokens),
             fact=fact if isinstance(fact, str) and fact.strip() else None,
         )
 
@@ -152,6 +152,17 @@ def judged(measured: Sequence[Example], rows: Sequence[Row], spec: SetSpec, judg
         for i, verdict in zip(asked, entailments(judges.entailer, pairs), strict=True):
             found[i] = replace(found[i], entails=verdict)
     return found
+
+
+def cut(text: str, stop_at: Sequence[str]) -> str:
+    """The text up to the first of the texts it must stop at."""
+    return text[: min([text.find(stop) for stop in stop_at if stop in text], default=len(text))]
+
+
+def _reference(tokenizer: PreTrainedTokenizerBase, answer: str, tokens: int | None) -> str:
+    if tokens is None:
+        return answer
+    return tokenizer.decode(tokenizer(answer, add_special_tokens=False)["input_ids"][:tokens])
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:

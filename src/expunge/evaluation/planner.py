@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, encode, encode_prompt
 from expunge.evaluation.sets import text_of, texts_of
-from expunge.evaluation.suite import Suite
+from expunge.evaluation.suite import SetSpec, Suite
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def plan(
     with_moments: set[int] = set()
     with_gradient: set[int] = set()
     present = [spec for spec in suite.sets if spec.name in sets]
-    metrics = {spec.name: suite.measured_on(spec.kind, {s.kind for s in present}) for spec in present}
+    metrics = {spec.name: suite.measured_on(spec, {s.kind for s in present}) for spec in present}
 
     def place(row: Row, text: str) -> int:
         encoded = encode(tokenizer, row, text, max_length)
@@ -94,7 +94,7 @@ def plan(
                 answer=place(row, row.completion) if "answer" in needs else None,
                 paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
                 wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
-                generation=_prompt(row, suite, tokenizer, prompts, max_length)
+                generation=_prompt(row, spec, suite, tokenizer, prompts, max_length)
                 if row.turns and "generation" in needs  # plain text asks nothing
                 else None,
             )
@@ -140,13 +140,14 @@ def pairs_of(row: RowPlan, needs: frozenset[str], choices: bool) -> list[int]:
 
 def _prompt(
     row: Row,
+    spec: SetSpec,
     suite: Suite,
     tokenizer: PreTrainedTokenizerBase,
     prompts: dict[Prompt, int],
     max_length: int | None,
 ) -> int:
-    ids = tuple(encode_prompt(tokenizer, row))
-    room = suite.new_tokens(len(ids))
+    ids = tuple(tokenizer(row.prompt)["input_ids"] if spec.raw else encode_prompt(tokenizer, row))
+    room = suite.new_tokens(spec, len(ids))
     if max_length is not None:
         room = min(room, max(0, max_length - len(ids)))
     return prompts.setdefault(Prompt(ids, room), len(prompts))

@@ -1,10 +1,10 @@
 """The rows of a suite's sets: found in a data folder or Hub data set by the names of its configurations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expunge.data import Row, configurations, load_rows, split_spec
+from expunge.data import Row, Turn, configurations, load_records, load_rows, parse_row, split_spec
 from expunge.errors import InputError, unknown
 from expunge.evaluation.suite import ANSWER, SetSpec, Suite
 
@@ -59,14 +59,31 @@ def load_sets(
             left_out[spec.name] = f"{data} has no configuration forget*_perturbed"
             continue
         configuration = configuration_of(spec, forget_split)
-        if configuration in known:
-            sets[spec.name] = load_rows(f"{data}:{configuration}")
+        if configuration.split(":")[0] in known:
+            sets[spec.name] = _rows_of(spec, str(data), configuration)
         else:
             left_out[spec.name] = f"{data} has no configuration {configuration}"
     if not sets:
         wanted = ", ".join(configuration_of(spec, forget_split or "forget*") for spec in suite.sets)
         raise InputError(f"{data} has none of the sets of suite {suite.name!r} ({wanted}). Found: {', '.join(known)}.")
     return EvaluationData(str(data), forget_split, sets, left_out)
+
+
+def _rows_of(spec: SetSpec, data: str, configuration: str) -> list[Row]:
+    """The rows of a set, with the examples before each question where the suite has them."""
+    if spec.columns is not None:
+        question, answer = spec.columns
+        records = load_records(f"{data}:{configuration}")
+        rows = [
+            parse_row({"question": r.get(question), "answer": r.get(answer)}, f"{data}:{configuration}, row {i}")
+            for i, r in enumerate(records)
+        ]
+    else:
+        rows = load_rows(f"{data}:{configuration}")
+    if spec.shots is None:
+        return rows
+    shots = "".join(f"Question: {r.prompt}\nAnswer: {r.completion}\n\n" for r in load_rows(f"{data}:{spec.shots}"))
+    return [replace(row, turns=(Turn("user", f"{shots}Question: {row.prompt}\nAnswer: "),)) for row in rows]
 
 
 def configuration_of(spec: SetSpec, forget_split: str | None) -> str:

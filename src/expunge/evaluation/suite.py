@@ -24,6 +24,13 @@ class SetSpec:
         nli_truth: column that NLI compares the output with; None: the same as `truth`.
         choices: whether the answer's probability is taken among the wrong answers.
         premise: which side of the NLI question the output (or the truth) stands on.
+        metrics: names of those reported on it; None: every metric of its kind.
+        columns: of the prompt and the answer, where the layout is none of the usual ones.
+        raw: the prompt is text to be continued, not a question for the chat template.
+        shots: configuration of question and answer rows that are put before each question, as plain text.
+        max_tokens: limit of its greedy answers, in place of the suite's.
+        stop_at: texts at which an answer is cut.
+        reference_tokens: how many tokens of the answer ROUGE compares with; None: all.
     """
 
     name: str
@@ -35,6 +42,13 @@ class SetSpec:
     nli_truth: str | None = None
     choices: bool = False
     premise: Literal["output", "truth"] = "truth"
+    metrics: tuple[str, ...] | None = None
+    columns: tuple[str, str] | None = None
+    raw: bool = False
+    shots: str | None = None
+    max_tokens: int | None = None
+    stop_at: tuple[str, ...] = ()
+    reference_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,14 +75,16 @@ class Suite:
     utility: tuple[Metric, ...]
     efficacy: tuple[Metric, ...]
 
-    def metrics_of(self, kind: Kind) -> tuple[Metric, ...]:
-        """The metrics reported on sets of a kind."""
-        return tuple(m for m in self.metrics if kind in m.kinds)
+    def metrics_of(self, spec: SetSpec) -> tuple[Metric, ...]:
+        """The metrics reported on a set."""
+        named = self.metrics if spec.metrics is None else [m for m in self.metrics if m.name in spec.metrics]
+        return tuple(m for m in named if spec.kind in m.kinds)
 
-    def measured_on(self, kind: Kind, kinds: Collection[Kind]) -> tuple[Metric, ...]:
-        """The metrics to measure on sets of a kind, where sets of `kinds` are there: membership needs a holdout."""
-        return tuple(m for m in self.metrics_of(kind) if m.member is None or {"forget", "holdout"} <= set(kinds))
+    def measured_on(self, spec: SetSpec, kinds: Collection[Kind]) -> tuple[Metric, ...]:
+        """The metrics to measure on a set, where sets of `kinds` are there: membership needs a holdout."""
+        return tuple(m for m in self.metrics_of(spec) if m.member is None or {"forget", "holdout"} <= set(kinds))
 
-    def new_tokens(self, prompt_tokens: int) -> int:
+    def new_tokens(self, spec: SetSpec, prompt_tokens: int) -> int:
         """How many tokens may be generated after a prompt of this length."""
-        return max(0, self.max_tokens - prompt_tokens) if self.limit_counts_prompt else self.max_tokens
+        limit = spec.max_tokens or self.max_tokens
+        return max(0, limit - prompt_tokens) if self.limit_counts_prompt else limit

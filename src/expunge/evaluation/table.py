@@ -23,7 +23,7 @@ def build_table(suite: Suite, sets: Mapping[str, Sequence[Row]], measured: Mappi
     values: dict[str, list[float | None]] = {metric.name: [] for metric in stored}
     present = [spec for spec in suite.sets if spec.name in sets]
     for spec in present:
-        reported = suite.measured_on(spec.kind, {s.kind for s in present})
+        reported = suite.measured_on(spec, {s.kind for s in present})
         for index, (row, example) in enumerate(zip(sets[spec.name], measured[spec.name], strict=True)):
             fields = (spec.name, index, row.prompt, row.completion, example.generation)
             for name, value in zip(columns, fields, strict=True):

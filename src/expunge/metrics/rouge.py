@@ -77,3 +77,12 @@ ROUGE_L_RECALL_UNICODE = Metric(
     source="expunge",
     needs=frozenset({"generation"}),
 )
+ROUGE_L_F1 = Metric(
+    name="rougeL_f1",
+    per_example=lambda example: (
+        None if example.generation is None else rouge_l_f1(example.reference, example.generation)
+    ),
+    definition="suite muse; ROUGE-L F1 of the greedy continuation (VerbMem) or answer (KnowMem), words stemmed",
+    source="2407.06460",
+    needs=frozenset({"generation"}),
+)
