@@ -3,18 +3,23 @@
 import re
 import unicodedata
 from functools import cache
-
-from nltk.stem.porter import PorterStemmer
-from rouge_score import rouge_scorer
+from typing import TYPE_CHECKING
 
 from expunge.metrics.base import Example, Metric
 
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
+# rouge-score brings in all of nltk: imported when a text is scored, for reports and comparisons score none.
+
 
 @cache
-def _published_scorer() -> rouge_scorer.RougeScorer:
+def _published_scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer
+
     # The published suites use the library's own tokenizer, which keeps [a-z0-9] alone: Cyrillic, Greek or Chinese text
     # scores 0 whatever was leaked, and accented words fall apart. Right for comparison with the papers' numbers only.
-    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    return RougeScorer(["rougeL"], use_stemmer=True)
 
 
 def rouge_l_recall(reference: str, output: str) -> float:
@@ -36,6 +41,8 @@ class UnicodeTokenizer:
     """Words of any script, case folded; English words are stemmed as in the published code."""
 
     def __init__(self) -> None:
+        from nltk.stem.porter import PorterStemmer
+
         self._stemmer = PorterStemmer()
 
     def tokenize(self, text: str) -> list[str]:
@@ -45,8 +52,10 @@ class UnicodeTokenizer:
 
 
 @cache
-def _unicode_scorer() -> rouge_scorer.RougeScorer:
-    return rouge_scorer.RougeScorer(["rougeL"], tokenizer=UnicodeTokenizer())
+def _unicode_scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], tokenizer=UnicodeTokenizer())
 
 
 def rouge_l_recall_unicode(reference: str, output: str) -> float:
