@@ -18,9 +18,21 @@ OPTIONS = {"PDU": {"eps": 1.0, "eta": 0.5}, "RMU": {"RMU.layer": 1}, "EMBED": {"
 # A student starts as its teacher: there is nothing to distil until noise is added.
 TRAIN = {"DISTILL": {"noise": 0.5}}
 
+# What else must not depend on the number of processes: wrappers and weight-level methods, on NPO+GD.
+SETTINGS = {
+    "gru": {"gradient": "gru"},
+    "sharpness": {"gradient": "sharpness"},
+    "separate states": {"separate_states": True},
+    "saliency": {"salient_share": 0.5},
+    "negation": {"negate": 0.5},
+}
+RUNS = (*TERMS, *SETTINGS)
+
 
 def spec(name):
-    """The objective that stands for a term."""
+    """The objective that stands for a term, or a setting."""
+    if name in SETTINGS:
+        return "NPO+GD"
     if name in ALONE:
         return name
     return f"{PARTNERS[name]}+{name}" if name in PARTNERS else f"{name}+GD"
@@ -49,7 +61,7 @@ def arguments(folder, batch=8, accumulation=1, **options):
 
 def trainer(name, folder, batch=8, accumulation=1, peft_config=None, tokenizer=None, **options):
     """A trainer for a term's objective."""
-    args = arguments(folder, batch, accumulation, **TRAIN.get(name, {}), **options)
+    args = arguments(folder, batch, accumulation, **{**TRAIN, **SETTINGS}.get(name, {}), **options)
     tokenizer = tokenizer or tiny.tiny_tokenizer(tiny.TEXTS)
     objective = build_objective(spec(name), OPTIONS.get(name))
     return UnlearningTrainer(
@@ -105,7 +117,7 @@ def main(out, backend):
             },
         }
     tokenizer = tiny.tiny_tokenizer(tiny.TEXTS)
-    for name in TERMS:
+    for name in RUNS:
         run = trainer(name, out / name, 2, 2, tokenizer=tokenizer, **options)
         run.train()
         run.save_model(str(out / name / "model"))

@@ -9,16 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from expunge.objectives import TERMS
-
 from . import runs
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, tokenizer):
-    """Every objective's weights after a run in this process."""
+    """Every objective's and setting's weights after a run in this process."""
     models = {}
-    for name in TERMS:
+    for name in runs.RUNS:
         run = runs.trainer(name, tmp_path_factory.mktemp(name), 4, 2, tokenizer=tokenizer)
         run.train()
         models[name] = {key: value.clone() for key, value in run.model.state_dict().items()}

@@ -89,6 +89,22 @@ def test_float32_is_torchs_adamw():
     torch.testing.assert_close(ours, theirs)
 
 
+def test_other_optimisers_are_kept_and_told_to_round(tokenizer, tmp_path):
+    torchao = pytest.importorskip("torchao.optim")
+    pytest.importorskip("bitsandbytes")
+
+    def optimizer(name):
+        unlearning = trainer(tokenizer, tmp_path / name, optim=name)
+        unlearning.model.to(torch.bfloat16)
+        return unlearning.create_optimizer()
+
+    eight_bit = optimizer("adamw_torch_8bit")
+    assert isinstance(eight_bit, torchao.AdamW8bit)
+    assert eight_bit.bf16_stochastic_round
+    with pytest.warns(UserWarning, match="adamw_bnb_8bit rounds bfloat16 weights to nearest"):
+        optimizer("adamw_bnb_8bit")
+
+
 def test_bf16_model_is_trained_with_it_and_resumes_bit_for_bit(tokenizer, tmp_path):
     import shutil
 

@@ -16,7 +16,8 @@ def methods_rows() -> list[tuple[str, str, str, str, str]]:
     for name, kind in TERMS.items():
         term = kind()
         summary = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
-        options = ", ".join(f"{f.name}={getattr(term, f.name)}" for f in fields(term))
+        values = {f.name: getattr(term, f.name) for f in fields(term)}
+        options = ", ".join(f"{n} (required)" if n in kind.required else f"{n}={v}" for n, v in values.items())
         if term.needs.reference:
             summary += " Needs the reference model."
         rows.append((Weighted(name, term).set, name, summary, options or "-", kind.paper))

@@ -203,15 +203,11 @@ class UnlearningTrainer(Steps):
                 raise InputError("train.noise changes the weights below the adapter: it needs full training (no lora).")
             add_noise(causal, self.args.noise, self.args.noise_scale, self.args.seed)
         if self.args.salient_share is not None:
-            views, size = self.objective.only("forget").views, self.args.per_device_train_batch_size
-            order = range(self.pairing.forget)
-            keys = [
-                {view: [key for i in order[at : at + size] for key in self.pairing.keys(view, 0, i)] for view in views}
-                for at in range(0, len(order), size)
-            ]
-            cuts = [self.rows.cut(members) for members in keys]
-            totals = count(self.objective.only("forget"), cuts)
-            freeze_all_but_salient(self.model, self.objective, cuts, totals, self.reference, self.args.salient_share)
+            size = self.args.per_device_train_batch_size
+            freeze_all_but_salient(
+                *(self.model, self.objective, self.rows, self.pairing),
+                *(size, self.reference, self.args.salient_share),
+            )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         sampler = EpochSampler(self.pairing, self.args.per_device_train_batch_size * self.args.world_size)

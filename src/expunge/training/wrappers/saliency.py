@@ -1,20 +1,22 @@
 """SURE: only the weights that matter to the forget set are updated, so that a larger step can be taken (2410.16454)."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from expunge.data.pairing import Pairing
+from expunge.data.views import ViewRows
 from expunge.objectives import Objective
-from expunge.training.views import Totals, compute
+from expunge.training.views import compute, count
 
 
 def freeze_all_but_salient(
     model: nn.Module,
     objective: Objective,
-    cuts: Iterable[Any],
-    totals: Totals,
+    rows: ViewRows,
+    pairing: Pairing,
+    size: int,
     reference: Any,
     share: float,
 ) -> list[str]:
@@ -26,17 +28,24 @@ def freeze_all_but_salient(
     Args:
         model: Its other tensors are frozen.
         objective: Its forget terms are looked at.
-        cuts: The forget set, micro-batch by micro-batch.
-        totals: Tokens and rows over all of them.
+        rows: Encodes rows by view and key.
+        pairing: What each forget row brings along.
+        size: Forget rows at once.
         reference: Values of the frozen target, where needed.
         share: Of the trained tensors, from 0 to 1, how many to keep; at least one.
 
     Returns:
         Names of the tensors that are still trained.
     """
+    forget = objective.only("forget")
+    cuts = [
+        rows.cut({v: [key for i in batch for key in pairing.keys(v, 0, i)] for v in forget.views})
+        for batch in (range(at, min(at + size, pairing.forget)) for at in range(0, pairing.forget, size))
+    ]
+    totals = count(forget, cuts)
     model.zero_grad()
     for cut in cuts:
-        compute(model, objective.only("forget"), cut, totals, reference)[0].backward()
+        compute(model, forget, cut, totals, reference)[0].backward()
     norms: dict[str, Tensor] = {
         name: p.grad.norm() if p.grad is not None else torch.zeros(())
         for name, p in model.named_parameters()

@@ -1,5 +1,7 @@
 """The part of the trainer that turns gradients into steps, where it differs from transformers' own."""
 
+import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -13,13 +15,15 @@ from expunge.training.wrappers.gru import Rectified
 from expunge.training.wrappers.sharpness import Sharpness
 from expunge.training.wrappers.window import Separate, Window
 
+PLAIN_ADAMW = ("adamw_torch", "adamw_torch_fused")
+
 
 class Steps(Trainer):
     """Computes the gradients of both sides apart where the settings ask for it, and chooses the optimiser."""
 
     objective: Objective
     _rule: Separate | None = None
-    _inputs: list[Any] = []  # noqa: RUF012  # the micro-batches of this optimiser step
+    _inputs: list[Any]  # the micro-batches of this optimiser step
 
     def check_steps(self) -> None:
         """Refuse settings that contradict each other or the objective.
@@ -33,7 +37,7 @@ class Steps(Trainer):
                 f"train.gradient and train.separate_states need a regularisation term, and {self.objective.name} has "
                 "none: add one, e.g. +GD."
             )
-        if self.args.separate_states and not str(self.args.optim.value).startswith("adamw_torch"):
+        if self.args.separate_states and self.args.optim.value not in PLAIN_ADAMW:
             raise InputError(f"train.separate_states works with AdamW, not with train.optim={self.args.optim.value}.")
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -81,10 +85,17 @@ class Steps(Trainer):
         return norm
 
     def get_optimizer_cls_and_kwargs(self, args: Any, model: Any = None) -> tuple[Any, dict[str, Any]]:  # type: ignore[override]
-        """transformers' choice, but for AdamW on bfloat16 weights or with a state for each side."""
+        """transformers' choice, but for AdamW with a state for each side, and rounding stochastically where it can."""
         kind, options = super().get_optimizer_cls_and_kwargs(args, model)
-        rounded = any(p.dtype == torch.bfloat16 for p in model.parameters() if p.requires_grad)
-        if not str(args.optim.value).startswith("adamw_torch") or not (rounded or args.separate_states):
-            return kind, options
-        own = {name: options[name] for name in ("lr", "betas", "eps")}
-        return AdamW, {**own, "separate": args.separate_states}
+        bf16 = any(p.dtype == torch.bfloat16 for p in model.parameters() if p.requires_grad)
+        if args.optim.value in PLAIN_ADAMW and (bf16 or args.separate_states):
+            return AdamW, {name: options[name] for name in ("lr", "betas", "eps")} | {"separate": args.separate_states}
+        if bf16 and "bf16_stochastic_round" in inspect.signature(kind).parameters:  # torchao's
+            return kind, {**options, "bf16_stochastic_round": True}
+        if bf16:
+            warnings.warn(
+                f"train.optim={args.optim.value} rounds bfloat16 weights to nearest, and most small updates are lost. "
+                "adamw_torch and adamw_torch_8bit round stochastically.",
+                stacklevel=2,
+            )
+        return kind, options
