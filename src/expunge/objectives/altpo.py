@@ -13,7 +13,8 @@ class AltPO(Term):
     """-(2/beta) mean_i log sigmoid(beta [(log p(alt) - log p(y_f)) - (same under the reference)]).
 
     DPO with an alternative answer as the winner: one for each forget row, sampled from the target model before training
-    (the released code samples five and treats them as rows of their own).
+    by asking it to invent other facts. The released code samples in a separate script, with a request of its own
+    wording, and can draw several for each row.
     """
 
     beta: float = 0.1

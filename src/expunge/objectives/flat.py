@@ -13,8 +13,8 @@ from expunge.objectives.base import Needs, Term, View, Views
 class FLAT(Term):
     """mean_i of 0.5 tanh(P_f) - 0.5 tanh(P_idk), P the row's mean completion-token probability (total variation).
 
-    `divergence="kl"` gives exp(P_f - 1) - P_idk. The released code takes P over padded rows, so that a short answer
-    beside a long one counts less.
+    `divergence="kl"` gives exp(P_f - 1) - P_idk. The released code averages P over a micro-batch before the tanh or
+    exp, so that its value depends on how a batch is cut; here each row's P goes through it.
     """
 
     divergence: Literal["tv", "kl"] = "tv"

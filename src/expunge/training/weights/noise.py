@@ -8,8 +8,9 @@ from torch import nn
 def add_noise(model: nn.Module, alpha: float, beta: float, seed: int) -> None:
     """theta <- (1 - alpha) theta + alpha beta N on every matrix, N fresh initial weights (UNDO, 2506.06278).
 
-    Vectors (norms, biases) stay: shrunk norms would scale every layer's output, and they hold no facts. The released
-    code treats all parameters alike.
+    N is Xavier-uniform. Vectors (norms, biases) stay: shrunk norms would scale every layer's output, and they hold no
+    facts. The released code shrinks them by 1 - alpha as well, without noise, and distils on general text; here the
+    distillation is on the run's rows.
 
     Args:
         model: Changed in place.
@@ -22,5 +23,5 @@ def add_noise(model: nn.Module, alpha: float, beta: float, seed: int) -> None:
         if parameter.dim() < 2:
             continue
         noise = torch.empty(parameter.shape, dtype=torch.float32)
-        nn.init.xavier_normal_(noise, generator=generator)
+        nn.init.xavier_uniform_(noise, generator=generator)
         parameter.mul_(1 - alpha).add_(noise.to(parameter), alpha=alpha * beta)

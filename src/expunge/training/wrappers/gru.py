@@ -17,8 +17,7 @@ class Rectified(Separate):
 
     d is an exponential average, d <- (1 - smoothing) d + smoothing g_r, kept in the optimiser's state so that
     checkpoints hold it. With `retain_weight=0` the retain terms are the constraint alone, as in the paper; with a
-    weight they are descended as well. The released code projects each micro-batch's gradient; here it is the whole
-    batch's.
+    weight they are descended as well. The gradients are the whole batch's, whatever its micro-batches.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, smoothing: float) -> None:

@@ -22,8 +22,8 @@ def freeze_all_but_salient(
 ) -> list[str]:
     """Train only the tensors with the largest gradient of the forget terms before the first update.
 
-    The saliency of a tensor is the Frobenius norm of its gradient. The released code scores attention heads and rows;
-    here it is whole tensors, so that the others need neither gradient nor optimiser state.
+    The saliency of a tensor is the Frobenius norm of its gradient. The paper chooses modules by a threshold on it; here
+    they are tensors and a share of them, so that the others need neither gradient nor optimiser state.
 
     Args:
         model: Its other tensors are frozen.

@@ -9,8 +9,7 @@ from expunge.training.wrappers.window import Gradient, Separate, Window, inner
 class Sharpness(Separate):
     """The forget terms' gradient is taken at theta + radius g_f / |g_f|, the retain terms' at theta (2502.05374).
 
-    Costs a second pass over the forget rows. The released code perturbs by each micro-batch's gradient; here it is the
-    whole batch's.
+    Costs a second pass over the forget rows. Both gradients are the whole batch's, whatever its micro-batches.
     """
 
     def __init__(self, radius: float) -> None:
