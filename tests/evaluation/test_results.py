@@ -209,6 +209,9 @@ def test_bad_input_has_a_message(model, tokenizer, sets, folder, tmp_path) -> No
     (tmp_path / "other" / "train.jsonl").write_text('{"question": "a", "answer": "b"}\n')
     with pytest.raises(InputError, match="none of the sets of suite 'tofu'"):
         evaluate(model, tokenizer, data=tmp_path / "other")
+    long = Row((Turn("user", "where " * 300),), "ada")
+    with pytest.raises(InputError, match="fills the context"):
+        evaluate(model, tokenizer, data={"forget": [*sets["forget"], long]}, out=tmp_path / "results.json")
     assert not list(tmp_path.glob("results*"))
 
 

@@ -55,6 +55,7 @@ class Setting:
     batch_tokens: int | None
     device: str | torch.device | None
     progress: bool
+    task_folder: str | None
 
 
 def evaluate(
@@ -114,13 +115,15 @@ def evaluate(
         load_embedder(embedding_model, device) if embedding_model else None,
         load_entailer(nli_model, device) if nli_model else None,
     )
+    task_folder = None
     if isinstance(suite, HarnessSuite):
         found = EvaluationData("lm-evaluation-harness" if data is None else str(data), None, {}, {})
+        task_folder = None if data is None else str(data)
     elif data is None:
         raise InputError(f"Suite {suite.name!r} needs --data: a folder or Hub id with its sets.")
     else:
         found = load_sets(data, suite, forget_split, holdout)
-    setting = Setting(suite, found, judges, batch_tokens, device, progress)
+    setting = Setting(suite, found, judges, batch_tokens, device, progress, task_folder)
     companions: dict[str, Results] = {}
     retain: Reference | None = None
     if retain_model is not None:
@@ -156,16 +159,17 @@ def _evaluate_one(
     check_head(model)
     weights = fingerprint(model)
     recipe = recipe_section(setting.suite, tokenizer, setting.judges)
-    if isinstance(setting.suite, HarnessSuite):
-        folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
-        rows, measured = run_tasks(model, tokenizer, setting.suite, folder)
+    if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
+        rows, measured = run_tasks(model, tokenizer, setting.suite, setting.task_folder)
         setting = replace(setting, data=replace(setting.data, sets=rows))
-        table = build_table(setting.suite, rows, measured)
-    data = data_section(setting.data)
-    if not isinstance(setting.suite, HarnessSuite) and (table := _earlier(out, weights, data, recipe)) is None:
-        key = fingerprint_json([weights, data["sets"], recipe["fingerprint"], code_section()])
-        parts = None if out is None else Parts(parts_path(out), key)
-        table = _measure(model, tokenizer, setting, title, parts)
+        data, table = data_section(setting.data), build_table(setting.suite, rows, measured)
+    else:
+        data = data_section(setting.data)
+        table = _earlier(out, weights, data, recipe)
+        if table is None:
+            key = fingerprint_json([weights, data["sets"], recipe["fingerprint"], code_section()])
+            parts = None if out is None else Parts(parts_path(out), key)
+            table = _measure(model, tokenizer, setting, title, parts)
     sets = list(setting.data.sets)
     metrics = measurements(setting.suite, table, sets, None if retain is None else retain.table)
     summary = summarise(setting.suite, table, sets, setting.data.left_out)

@@ -12,7 +12,7 @@ from expunge.evaluation.scorer import length_sorted_batches
 from expunge.models.head import live_head
 
 # Rows of a batch share its steps: wide batches are worth more than padding costs. Prompt and new tokens count.
-BATCH_TOKENS = {"cpu": 16384, "cuda": 131072}
+BATCH_TOKENS = {"cpu": 16384, "cuda": 65536}
 # Leaving a batch copies the cache of the rows that stay, so rows leave when this share of them has ended.
 LEAVE_SHARE = 0.2
 

@@ -99,7 +99,8 @@ def run_tasks(
             )
         except (KeyError, ValueError, OSError, ConnectionError) as error:
             raise InputError(f"Task {task.name!r} of lm-evaluation-harness cannot be run: {error}") from error
-        samples = [s for name in sorted(found["samples"]) for s in found["samples"][name] if _wanted(s, task)]
+        by_task = found.get("samples") or {}
+        samples = [s for name in sorted(by_task) for s in by_task[name] if _wanted(s, task)]
         if not samples:
             raise InputError(f"Task {task.name!r} gave no value {task.score!r} with filter {task.filter!r}.")
         rows[task.name] = [_row(sample) for sample in samples]

@@ -35,14 +35,12 @@ class Parts:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
+        self.key = key
         self._sink: pa.OSFile | None = None
         self._writer: pa.RecordBatchStreamWriter | None = None
         marker = folder / "key"
-        if marker.is_file() and marker.read_text(encoding="utf-8") == key:
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        with whole_file(marker) as part:
-            part.write_text(key, encoding="utf-8")
+        if not marker.is_file() or marker.read_text(encoding="utf-8") != key:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def read(self) -> tuple[dict[int, TokenScores], dict[int, list[int]], dict[int, float | None]]:
         """Scores, answers and gradient norms that earlier sessions measured, by position in the plan."""
@@ -87,6 +85,8 @@ class Parts:
 
     def _add(self, rows: Iterable[dict]) -> None:
         if self._writer is None:
+            with whole_file(self.folder / "key") as marker:  # nothing is left behind where nothing was measured
+                marker.write_text(self.key, encoding="utf-8")
             number = len(list(self.folder.glob("*.arrows")))
             self._sink = pa.OSFile(str(self.folder / f"{number:06d}.arrows"), "wb")
             self._writer = pa.ipc.new_stream(self._sink, SCHEMA)

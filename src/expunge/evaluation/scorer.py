@@ -14,7 +14,7 @@ from expunge.models import Request, TokenFunction, hidden_states
 from expunge.models.forward import LOGIT_BYTES
 from expunge.models.head import live_head
 
-BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
 
 @dataclass(frozen=True)
