@@ -2,8 +2,8 @@
 
     python examples/tofu_from_nothing.py TOFU-FOLDER OUT [OBJECTIVE ...]
 
-TOFU-FOLDER is a copy of the data set with a configuration `others_perturbed` (answers, paraphrases and wrong answers of
-authors outside the forget sets), `real_authors_perturbed` and `world_facts_perturbed`. What was done already is not done
+TOFU-FOLDER is a copy of the data set with the configurations `others_perturbed` (authors outside the forget sets, with
+paraphrases and wrong answers), `real_authors_perturbed` and `world_facts_perturbed`. What was done already is not done
 again, so a run that was stopped goes on. All objectives take well under an hour on two cores.
 """
 
