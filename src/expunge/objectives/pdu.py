@@ -14,7 +14,8 @@ class PDU(Term):
 
     The regularisation term (GD where none is named) is the constraint, its weight the dual variable lambda: the total
     is w_f L_f + lambda (L_r - eps), and after each optimiser step lambda <- max(0, lambda + eta (L_r - eps)). Lambda
-    starts at `retain_weight`. The released code averages L_f over prompt and padding as well.
+    starts at `retain_weight`. The released code averages L_f over prompt and padding as well, and updates lambda at
+    every micro-batch of every process.
 
     `eps`, the retain loss not to be exceeded, in nats a token, has no default: it depends on the model.
     """

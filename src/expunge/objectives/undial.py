@@ -12,7 +12,8 @@ from expunge.objectives.base import Needs, Term, Views
 class UNDIAL(Term):
     """token mean of CE(softmax(z_ref - beta 1[y_t]), p_t) over forget completions.
 
-    The released code lowers and averages over every position of the padded batch, the prompt's included.
+    The released code averages over every position of the padded batch, the prompt's included; there, where its labels
+    are -100, it lowers the hundredth token from the end of the vocabulary.
     """
 
     beta: float = 10.0

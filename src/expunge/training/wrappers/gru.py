@@ -17,7 +17,8 @@ class Rectified(Separate):
 
     d is an exponential average, d <- (1 - smoothing) d + smoothing g_r, kept in the optimiser's state so that
     checkpoints hold it. With `retain_weight=0` the retain terms are the constraint alone, as in the paper; with a
-    weight they are descended as well. The gradients are the whole batch's, whatever its micro-batches.
+    weight they are descended as well. Both gradients are the whole batch's. The average starts at the first gradient,
+    in the released code at zero; and that code keeps it and all gradients in the host's memory, without checkpointing.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, smoothing: float) -> None:
