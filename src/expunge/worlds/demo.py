@@ -32,8 +32,8 @@ from expunge.worlds.corpus import write_world
 OBJECTIVES = ("GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")
 
 # The same for every objective, weights 1 (LLMU: its paper's). Published protocols have ten passes over the forget set.
-# A model of a million parameters needs a far larger rate than one of a billion; of 3e-4, 5e-4, 7e-4 and 1e-3, tried on
-# three seeds with ME+GD and IDK+AP, all bring fact accuracy to 10 % or less; the smallest costs the least utility.
+# A model of a million parameters needs a far larger rate than one of a billion; of 2e-4 to 1e-3, tried on several seeds
+# with ME+GD and IDK+AP, all bring fact accuracy down, and the larger ones cost IDK+AP more than a tenth of the utility.
 UNLEARNING: dict[str, Any] = {
     "learning_rate": 3e-4,
     "num_train_epochs": 10,
@@ -42,8 +42,8 @@ UNLEARNING: dict[str, Any] = {
     "save_strategy": "no",
 }
 PEOPLE = 20
-FORGET_PERCENT = 10
-FORGET, RETAIN = "forget10", "retain90"
+FORGET_PERCENT = 20  # 40 rows: with fewer, even no right answer at all would leave "forgotten" open
+FORGET, RETAIN = "forget20", "retain80"
 # Two models learn side by side, each on one thread: matrices this small gain nothing from two.
 WORKERS = 2
 SOURCES = ("data", "models", "objectives", "training", "worlds")
