@@ -62,7 +62,7 @@ def evaluate_model(
         return
     if out is None:
         raise InputError("--out is missing: the results file to write, e.g. --out results.json.")
-    from expunge.evaluation import evaluate
+    from expunge.evaluation import evaluate, processes
 
     results = evaluate(
         model,
@@ -80,6 +80,8 @@ def evaluate_model(
         out=out,
         progress=True,
     )
+    if processes.rank() > 0:  # launched with others: the first one reports
+        return
     if json:
         typer.echo(json_format.dumps(results.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return

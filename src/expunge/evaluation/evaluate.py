@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Row, windows
 from expunge.errors import InputError, unknown
+from expunge.evaluation import processes
 from expunge.evaluation.aggregate import (
     Summary,
     add_controls,
@@ -78,6 +79,9 @@ def evaluate(
 ) -> Results:
     """Measure what a model still knows of the forget set, and what it kept of the rest.
 
+    Under `accelerate launch` or `torchrun` every process must call this: the rows are split over them, each returns
+    the whole, and the first writes the files.
+
     Args:
         model: a folder, run folder, adapter folder or Hub name, or a loaded model (then `tokenizer` is needed).
         tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
@@ -111,6 +115,7 @@ def evaluate(
         raise InputError(f"{out}: the results file must end in .json, e.g. results.json.")
     if retain_model is not None and retain_results is not None:
         raise InputError("Give --retain-model or --retain-results, not both.")
+    processes.start()
     judges = Judges(
         load_embedder(embedding_model, device) if embedding_model else None,
         load_entailer(nli_model, device) if nli_model else None,
@@ -141,7 +146,9 @@ def evaluate(
     results = _evaluate_one(model, tokenizer, setting, "model", out, retain)
     results.companions.update(companions)
     if out is not None:
-        results.save(out)
+        if processes.rank() == 0:
+            results.save(out)
+        processes.wait()
     return results
 
 
@@ -201,7 +208,7 @@ def _measure(
         for name, rows in setting.data.sets.items()
     }
     work = plan(suite, sets, tokenizer, context)
-    with bars(title, setting.progress) as report:
+    with bars(title, setting.progress and processes.rank() == 0) as report:
         measured = run_plan(model, tokenizer, work, setting.batch_tokens, report, parts)
     return build_table(suite, sets, examples(suite, sets, work, measured, tokenizer, setting.judges))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, end_of_turn
+from expunge.evaluation import processes
 from expunge.evaluation.encoders import Judge, cosines, entailments
 from expunge.evaluation.generator import generate, stop_tokens
 from expunge.evaluation.gradients import gradient_norms
@@ -13,6 +14,7 @@ from expunge.evaluation.parts import Parts
 from expunge.evaluation.planner import Plan, RowPlan
 from expunge.evaluation.scorer import TokenScores, score
 from expunge.evaluation.sets import text_of
+from expunge.evaluation.shared import group_by_prompt
 from expunge.evaluation.suite import SetSpec, Suite
 from expunge.metrics import Completion, Example
 from expunge.metrics.entailment import too_far
@@ -48,6 +50,8 @@ def run_plan(
 ) -> Measured:
     """Run the distinct rows and the distinct prompts through the model, once each.
 
+    Where several processes were launched together, each runs its share and all return the whole.
+
     Args:
         model: is in evaluation mode meanwhile.
         tokenizer: its own.
@@ -57,24 +61,30 @@ def run_plan(
         parts: where each batch is stored, and where earlier sessions left theirs.
     """
     measured = Measured(*parts.read()) if parts else Measured()
+    processes.wait()  # all have read the same parts before one adds to them
     training = model.training
     model.eval()
     try:
         progress("scoring", len(measured.scores), len(plan.scored))
-        unscored = [i for i in range(len(plan.scored)) if i not in measured.scores]
+        groups, alone = group_by_prompt(plan.scored, [i for i in range(len(plan.scored)) if i not in measured.scores])
+        groups += [[i] for i in alone]
+        unscored = processes.share(groups, [sum(len(plan.scored[i].ids) for i in group) for group in groups])
         for batch in score(model, plan.scored, unscored, plan.moments, batch_tokens):
             measured.scores.update(batch)
             if parts:
                 parts.add_scores(batch)
             progress("scoring", len(measured.scores), len(plan.scored))
-        for i, norm in gradient_norms(model, plan.scored, [i for i in plan.gradients if i not in measured.gradients]):
+        without = [i for i in plan.gradients if i not in measured.gradients]
+        mine = processes.share([[i] for i in without], [len(plan.scored[i].ids) for i in without])
+        for i, norm in gradient_norms(model, plan.scored, mine):
             measured.gradients[i] = norm
             if parts:
                 parts.add_norm(i, norm)
             progress("gradients", len(measured.gradients), len(plan.gradients))
         progress("generating", len(measured.answers), len(plan.prompts))
         unanswered = [i for i in range(len(plan.prompts)) if i not in measured.answers]
-        for answers in generate(model, plan.prompts, unanswered, stop_tokens(model, tokenizer)):
+        mine = processes.share([[i] for i in unanswered], [len(plan.prompts[i].ids) for i in unanswered])
+        for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer)):
             measured.answers.update(answers)
             if parts:
                 parts.add_answers(answers)
@@ -83,7 +93,7 @@ def run_plan(
         model.train(training)
         if parts:
             parts.close()
-    return measured
+    return Measured(*(processes.merge(found) for found in (measured.scores, measured.answers, measured.gradients)))
 
 
 def examples(

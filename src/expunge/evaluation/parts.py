@@ -1,8 +1,8 @@
 """What a killed evaluation had measured already: kept beside the results until they are whole, then deleted.
 
-The folder `<name>.parts` holds one Arrow stream per session, a record batch per batch of rows, flushed as it is
-measured. A stream cut off by a kill is read up to its last whole batch. No text is stored: rows are named by their
-position in the plan, answers by their token ids.
+The folder `<name>.parts` holds one Arrow stream per session and process, a record batch per batch of rows, flushed as
+it is measured. A stream cut off by a kill is read up to its last whole batch. No text is stored: rows are named by
+their position in the plan, answers by their token ids.
 """
 
 import shutil
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from expunge.evaluation.processes import rank
 from expunge.evaluation.scorer import TokenScores
 from expunge.files import whole_file
 
@@ -87,8 +88,8 @@ class Parts:
         if self._writer is None:
             with whole_file(self.folder / "key") as marker:  # nothing is left behind where nothing was measured
                 marker.write_text(self.key, encoding="utf-8")
-            number = len(list(self.folder.glob("*.arrows")))
-            self._sink = pa.OSFile(str(self.folder / f"{number:06d}.arrows"), "wb")
+            number = len(list(self.folder.glob(f"{rank():04d}-*.arrows")))
+            self._sink = pa.OSFile(str(self.folder / f"{rank():04d}-{number:06d}.arrows"), "wb")
             self._writer = pa.ipc.new_stream(self._sink, SCHEMA)
         columns = {name: [] for name in SCHEMA.names}
         for row in rows:
