@@ -14,7 +14,7 @@ from expunge.data import Encoded, Row, Turn, encode
 from expunge.evaluation.generator import generate, stop_tokens
 from expunge.evaluation.planner import Prompt, plan
 from expunge.evaluation.scorer import length_sorted_batches, score
-from expunge.evaluation.shared import can_share
+from expunge.evaluation.shared import can_share, runs_by_length
 from expunge.evaluation.suites import SUITES
 
 
@@ -121,6 +121,15 @@ def test_shared_prompts_give_the_same_numbers(tokenizer) -> None:
         for other in found[1:]:
             np.testing.assert_allclose(found[0][i].logprobs, other[i].logprobs, rtol=1e-4, atol=1e-6)
             np.testing.assert_array_equal(found[0][i].greedy, other[i].greedy)
+
+
+def test_completions_are_cut_into_runs_of_like_length() -> None:
+    lengths = [5, 30, 6, 29, 5, 31, 1]
+    runs = list(runs_by_length(lengths, overhead=4, budget=1000))
+    assert runs == [[5, 1, 3], [2, 0, 4], [6]]  # 31, 30, 29; 6, 5, 5; and 1, which would be padded by 5
+    assert [len(run) for run in runs_by_length(lengths, overhead=1000, budget=62)] == [2, 2, 3]
+    assert list(runs_by_length([40], overhead=4, budget=10)) == [[0]]
+    assert list(runs_by_length([], overhead=4, budget=10)) == []
 
 
 def test_sliding_windows_are_not_shared() -> None:

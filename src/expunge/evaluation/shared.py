@@ -12,7 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from expunge.data import Encoded
-from expunge.models.forward import PASS_OVERHEAD_TOKENS, plan_passes
+from expunge.models.forward import PASS_OVERHEAD_TOKENS
 
 
 def can_share(model: PreTrainedModel) -> bool:
@@ -47,6 +47,24 @@ def prompt_batches(rows: Sequence[Encoded], groups: Sequence[list[int]], budget:
         yield batch
 
 
+def runs_by_length(lengths: Sequence[int], overhead: int, budget: int) -> Iterator[list[int]]:
+    """Cut rows, longest first, where padding would cost more than another pass or the budget is full.
+
+    A batch has hundreds of rows: the cheapest cut of all would take longer to find than it saves.
+    """
+    run: list[int] = []
+    padding = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        more = lengths[run[0]] - lengths[i] if run else 0
+        if run and (padding + more > overhead or lengths[run[0]] * (len(run) + 1) > budget):
+            yield run
+            run, padding, more = [], 0, 0
+        run.append(i)
+        padding += more
+    if run:
+        yield run
+
+
 def shared_hidden_states(
     model: PreTrainedModel, rows: Sequence[Encoded], groups: Sequence[list[int]], budget: int
 ) -> Iterator[tuple[list[int], Tensor]]:
@@ -64,7 +82,7 @@ def shared_hidden_states(
     members = list(prompt_of)
     overhead = PASS_OVERHEAD_TOKENS["cpu" if device.type == "cpu" else "cuda"]
     lengths = [max(1, len(rows[i].ids) - 1 - shortest) for i in members]  # the last token predicts nothing asked for
-    for lines in plan_passes(lengths, overhead, budget):
+    for lines in runs_by_length(lengths, overhead, budget):
         batch = [members[line] for line in lines]
         width = lengths[lines[0]]
         ids = torch.zeros(len(batch), width, dtype=torch.long)
