@@ -1,5 +1,6 @@
 """`expunge compare`: what changed between results, and what of it is beyond noise."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ def compare(
 ) -> None:
     """Compare the first results with each of the others, row by row of the same data."""
     from expunge.errors import InputError
-    from expunge.evaluation.compare import FORMATS, HEADINGS, lines
+    from expunge.evaluation.compare import FORMATS, lines
     from expunge.evaluation.compare import compare as compare_results
 
     if out is not None and out.suffix not in FORMATS:
@@ -28,10 +29,14 @@ def compare(
     from rich.text import Text
 
     table = Table(title=f"Difference from {results[0]}, paired over rows", title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
-    for difference, line in zip(found, lines(found), strict=True):
-        table.add_row(*(Text(cell, "bold" if difference.beyond_noise else "") for cell in line))
+    for heading in ("metric", "first > other", "difference, 95 % interval", "n", "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "metric")
+    for name, group in groupby(zip(found, lines(found), strict=True), key=lambda pair: pair[1][0]):
+        table.add_section()
+        table.add_row(Text(name, "bold underline"))
+        for difference, (_, metric, first, other, change, interval, n, _, verdict) in group:
+            cells = (metric, f"{first} > {other}", f"{change} {interval}", n, verdict)
+            table.add_row(*(Text(cell, "bold" if difference.beyond_noise else "") for cell in cells))
     Console().print(table)
     if out is not None:
         typer.echo(f"Table: {out}")
