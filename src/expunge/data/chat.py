@@ -80,7 +80,14 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, row: Row) -> list[int]:
     """Token ids of the prompt alone, ending where the model is to answer."""
     if not row.turns:
         return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return _render(tokenizer, row.turns, generation=True)
+    return list(_prompt(tokenizer, str(tokenizer.chat_template), row.turns))
+
+
+@lru_cache(maxsize=1024)
+def _prompt(tokenizer: PreTrainedTokenizerBase, template: str, turns: tuple[Turn, ...]) -> tuple[int, ...]:
+    # A row's prompt is asked for once for each of its completions: answer, paraphrase, wrong answers, refusals. The
+    # template is part of the key: a tokenizer's template can be replaced after its first use.
+    return tuple(_render(tokenizer, turns, generation=True))
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -144,7 +151,6 @@ def _suffix_of(tokenizer: PreTrainedTokenizerBase, template: str | None) -> tupl
 
 
 def _suffix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    # The template is part of the key: a tokenizer's template can be replaced after its first use.
     return _suffix_of(tokenizer, str(tokenizer.chat_template))
 
 
