@@ -14,7 +14,7 @@ from expunge.data import load_rows
 from expunge.errors import InputError
 from expunge.worlds import new
 from expunge.worlds.corpus import write_world
-from expunge.worlds.demo import OBJECTIVES, demo, learn_models, model_cache
+from expunge.worlds.demo import FORGET_PERCENT, OBJECTIVES, demo, learn_models, model_cache
 
 
 class NoExecutor(Executor):
@@ -29,7 +29,7 @@ def small(tmp_path, monkeypatch):
     """A world of four people, learned in one pass; and a cache of its own."""
     monkeypatch.setenv("EXPUNGE_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(new.TINY_TRAINING, "num_train_epochs", 1)
-    write_world(tmp_path / "demo/world", people=4, seed=0)
+    write_world(tmp_path / "demo/world", 4, FORGET_PERCENT, 0)
     return tmp_path / "demo"
 
 
@@ -42,7 +42,7 @@ def learn(out: Path, seed: int = 0) -> list[str]:
 
 def test_models_are_learned_once(small, tmp_path):
     learn(small)
-    write_world(tmp_path / "again/world", people=4, seed=0)
+    write_world(tmp_path / "again/world", 4, FORGET_PERCENT, 0)
     learn_models(tmp_path / "again", 0, NoExecutor(), lambda _: None)
     for name in ("target", "retain"):
         ours, theirs = ((place / name / "model.safetensors").read_bytes() for place in (small, tmp_path / "again"))
@@ -62,7 +62,7 @@ def test_other_seed_rows_or_settings_are_learned_anew(small, tmp_path, monkeypat
     kept = set(model_cache().iterdir())
     with pytest.raises(AssertionError, match="trained again"):
         learn_models(small, 1, NoExecutor(), lambda _: None)
-    write_world(tmp_path / "other/world", people=4, seed=5)
+    write_world(tmp_path / "other/world", 4, FORGET_PERCENT, 5)
     with pytest.raises(AssertionError, match="trained again"):
         learn_models(tmp_path / "other", 0, NoExecutor(), lambda _: None)
     monkeypatch.setitem(new.TINY_TRAINING, "learning_rate", 1e-4)
@@ -96,8 +96,7 @@ def results(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
-def test_the_demo_shows_what_it_promises(finished):
+def shows_what_it_promises(finished):
     out, _ = finished
     runs = {objective: results(out / "runs" / objective / "results.json") for objective in OBJECTIVES}
     target, retain = (results(out / "runs/ME+GD" / f"results.{name}.json") for name in ("target", "retain"))
@@ -113,8 +112,7 @@ def test_the_demo_shows_what_it_promises(finished):
     assert all(run["summary"]["forget_quality"] is not None for run in runs.values())
 
 
-@pytest.mark.slow
-def test_the_demo_prints_table_and_report(finished):
+def prints_table_and_report(finished):
     out, printed = finished
     assert all(objective in printed for objective in OBJECTIVES)
     assert "retain model" in printed
@@ -123,8 +121,7 @@ def test_the_demo_prints_table_and_report(finished):
     assert all(objective in page for objective in OBJECTIVES)
 
 
-@pytest.mark.slow
-def test_the_models_really_differ(finished):
+def models_really_differ(finished):
     """Nothing is arranged: the runs have one recipe but for the objective, and each ends in weights of its own."""
     from safetensors.torch import load_file
     from yaml import safe_load
@@ -136,3 +133,11 @@ def test_the_models_really_differ(finished):
     heads.append(load_file(out / "target/model.safetensors")["lm_head.weight"])
     assert not any(torch.equal(a, b) for i, a in enumerate(heads) for b in heads[:i])
     assert len(load_rows(f"{out / 'world'}:full")) == 245
+
+
+@pytest.mark.slow
+def test_the_demo(finished):
+    """One test, so that parallel test processes do not run the demo once each."""
+    shows_what_it_promises(finished)
+    prints_table_and_report(finished)
+    models_really_differ(finished)
