@@ -18,7 +18,7 @@ from pathlib import Path
 SHAPES = {
     # hidden, layers, heads, key-value heads, intermediate, vocabulary, micro-batch, steps per epoch, epochs
     "tiny": (128, 4, 4, 4, 352, 4096, 8, 2, 5),
-    "cpu30m": (384, 10, 6, 6, 1024, 32000, 8, 1, 5),
+    "cpu30m": (384, 10, 6, 6, 1024, 32000, 16, 1, 5),
     "llama1b": (2048, 16, 32, 8, 8192, 128256, 8, 2, 5),
     "llama8b": (4096, 32, 32, 8, 14336, 128256, 4, 2, 3),
 }

@@ -22,7 +22,7 @@ from expunge.models.head import live_head
 TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 # A pass costs about as much as this many padding tokens: launching it has a price of its own.
-PASS_OVERHEAD_TOKENS = {"cpu": 32, "cuda": 4096}
+PASS_OVERHEAD_TOKENS = {"cpu": 64, "cuda": 4096}
 # Logits up to this size are kept for the backward; larger ones are computed in chunks of it and again when needed.
 LOGIT_BYTES = 64 * 2**20
 
