@@ -58,7 +58,7 @@ def run_plan(
         plan: the work.
         batch_tokens: the most tokens of a scoring batch.
         progress: told after each batch.
-        parts: where each batch is stored, and where earlier sessions left theirs.
+        parts: where each batch is stored, and where earlier calls left theirs.
     """
     measured = Measured(*parts.read()) if parts else Measured()
     processes.wait()  # all have read the same parts before one adds to them

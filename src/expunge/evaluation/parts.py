@@ -1,6 +1,6 @@
 """What a killed evaluation had measured already: kept beside the results until they are whole, then deleted.
 
-The folder `<name>.parts` holds one Arrow stream per session and process, a record batch per batch of rows, flushed as
+The folder `<name>.parts` holds one Arrow stream per call and process, a record batch per batch of rows, flushed as
 it is measured. A stream cut off by a kill is read up to its last whole batch. No text is stored: rows are named by
 their position in the plan, answers by their token ids.
 """
@@ -44,7 +44,7 @@ class Parts:
             shutil.rmtree(folder, ignore_errors=True)
 
     def read(self) -> tuple[dict[int, TokenScores], dict[int, list[int]], dict[int, float | None]]:
-        """Scores, answers and gradient norms that earlier sessions measured, by position in the plan."""
+        """Scores, answers and gradient norms that earlier calls measured, by position in the plan."""
         scores: dict[int, TokenScores] = {}
         answers: dict[int, list[int]] = {}
         norms: dict[int, float | None] = {}
@@ -78,7 +78,7 @@ class Parts:
         self._add([{"kind": "norm", "index": index, "norm": norm}])
 
     def close(self) -> None:
-        """Close this session's stream."""
+        """Close the stream of this call."""
         if self._writer is not None:
             self._writer.close()
             self._sink.close()
