@@ -56,7 +56,7 @@ class Request:
         return sum(len(row.ids) - self.first(row) for row in self.rows)
 
 
-def plan_passes(lengths: Sequence[int], overhead: int, max_tokens: int | None = None) -> list[list[int]]:
+def plan_passes(lengths: Sequence[int], overhead: int) -> list[list[int]]:
     """Group rows into passes so that padding plus `overhead` tokens a pass is least.
 
     Rows sorted by length are cut into runs by dynamic programming; each run is padded to its longest row.
@@ -64,7 +64,6 @@ def plan_passes(lengths: Sequence[int], overhead: int, max_tokens: int | None = 
     Args:
         lengths: Tokens of each row.
         overhead: What a pass costs on top, in tokens.
-        max_tokens: The most tokens, padding included, in a pass of more than one row.
 
     Returns:
         Row numbers of each pass, longest rows first, so that running out of memory happens at once or never.
@@ -75,8 +74,6 @@ def plan_passes(lengths: Sequence[int], overhead: int, max_tokens: int | None = 
         options = []
         for start in range(end - 1, -1, -1):
             cost = lengths[order[start]] * (end - start)
-            if max_tokens is not None and cost > max_tokens and end - start > 1:
-                break
             options.append((best[start] + overhead + cost, start))
         cost, start = min(options)
         best.append(cost)

@@ -1,6 +1,7 @@
 """UnlearningTrainer: any objective on any causal language model, its numbers independent of how batches are cut."""
 
 import json
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -267,8 +268,6 @@ class UnlearningTrainer(Steps):
         return True
 
     def _write_log(self, logs: dict[str, float], terms: dict[str, float], start_time: float | None) -> None:
-        import time
-
         entry = {
             "step": self.state.global_step,
             "epoch": self.state.epoch,
