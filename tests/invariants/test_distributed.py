@@ -24,6 +24,7 @@ for objective in sys.argv[2:]:
     trainer, _ = train(tiny.tiny_tokenizer(tiny.TEXTS), out / objective, objective, 2, 2)
     if trainer.is_world_process_zero():
         torch.save(weights(trainer), out / objective / "weights.pt")
+torch.distributed.destroy_process_group()
 """
 
 

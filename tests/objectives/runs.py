@@ -125,3 +125,4 @@ def main(out, backend):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
+    torch.distributed.destroy_process_group()

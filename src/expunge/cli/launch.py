@@ -49,6 +49,13 @@ def note_exit(code: int) -> None:
         Path(os.environ[EXIT_FILE]).write_text(str(code))
 
 
+def leave() -> None:
+    """Leave the group of processes, if this one is in any: its threads must end before the interpreter does."""
+    distributed = sys.modules.get("torch.distributed")  # not imported just for this
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def _launcher(how: str) -> list[str]:
     if how.endswith((".yaml", ".yml")):
         if not Path(how).is_file():

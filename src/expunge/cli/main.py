@@ -1,5 +1,6 @@
 """The `expunge` command: errors without tracebacks, exit codes 0 done, 2 bad input, 3 stopped by the guard."""
 
+import atexit
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
-from expunge.cli.launch import note_exit
+from expunge.cli.launch import leave, note_exit
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
@@ -36,6 +37,7 @@ def main() -> None:
     """Run the command line and exit."""
     warnings.showwarning = _show_warning
     _quieten()
+    atexit.register(leave)
     try:
         app()
     except InputError as error:
