@@ -31,6 +31,9 @@ def unlearn(
     ] = False,
     dtype: Annotated[str | None, typer.Option(help="Of the weights: float32 (default) or bfloat16.")] = None,
     quantization: Annotated[str | None, typer.Option(help="Of frozen weights below an adapter: nf4 or int8.")] = None,
+    attention: Annotated[
+        str | None, typer.Option(help="sdpa, eager, flash_attention_2 or flash_attention_3; default: the model's own.")
+    ] = None,
     launch: Annotated[
         str | None, typer.Option(help="Run in so many processes, or as an accelerate.yaml says (several GPUs, FSDP2).")
     ] = None,
@@ -49,6 +52,7 @@ def unlearn(
         "objective": objective,
         "dtype": dtype,
         "quantization": quantization,
+        "attention": attention,
         "trust_remote_code": trust_remote_code or None,
     }
     overrides = {key: value for key, value in named.items() if value is not None} | parse_overrides(words)

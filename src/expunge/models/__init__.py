@@ -11,6 +11,7 @@ from expunge.models.fingerprint import (
 from expunge.models.forward import Request, TokenFunction, check_layer, hidden_states, token_values
 from expunge.models.head import FrozenHead, check_head
 from expunge.models.load import best_device, is_adapter, load_model, resolve_folder
+from expunge.models.packing import packs_rows
 
 __all__ = [
     "FrozenHead",
@@ -28,6 +29,7 @@ __all__ = [
     "hidden_states",
     "is_adapter",
     "load_model",
+    "packs_rows",
     "resolve_folder",
     "run_views",
     "salted_digest",

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.models.forward import Request, token_values
+from expunge.models.packing import pack_rows
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -26,6 +27,7 @@ def attach_views(model: "PreTrainedModel | PeftModel") -> None:
     output head that the chunks of logits need.
     """
     causal = causal_model(model)
+    pack_rows(causal)
     original = type(causal).forward
 
     @wraps(original)  # `generate` reads the signature

@@ -1,12 +1,14 @@
 """The one forward: every row that is asked about, in the passes that waste least, logits only where they are needed.
 
-Rows are padded on the right and no attention mask is passed: under causal attention a real token never sees the padding
-behind it, so the numbers are those of the row alone, and the fastest attention kernels apply.
+Where the model allows it the rows lie one behind the other, without padding (see packing.py). Elsewhere they are padded
+on the right and no attention mask is passed: under causal attention a real token never sees the padding behind it, so
+the numbers are those of the row alone, and the fastest attention kernels apply.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from transformers import PreTrainedModel
 from expunge.data.chat import Encoded
 from expunge.errors import InputError
 from expunge.models.head import live_head
+from expunge.models.packing import packs_rows, run_packed
 
 # (logits [n, vocabulary] float32, targets [n], reference logits [n, vocabulary] or None) -> values [n] or [n, k]
 # where a request names a layer, hidden states [n, width] take the place of logits
@@ -23,8 +26,10 @@ TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 # A pass costs about as much as this many padding tokens: launching it has a price of its own.
 PASS_OVERHEAD_TOKENS = {"cpu": 64, "cuda": 4096}
-# Logits up to this size are kept for the backward; larger ones are computed in chunks of it and again when needed.
+# Logits are computed in chunks of this size,
 LOGIT_BYTES = 64 * 2**20
+# and of one forward so many are kept for the backward; those beyond are computed again when needed.
+KEPT_LOGIT_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -132,34 +137,48 @@ def hidden_states(model: PreTrainedModel, requests: Sequence[Request]) -> list[T
 
 def _hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]:
     """What the decoder returns, for requests of the same layer."""
-    rows = [(row, request.first(row)) for request in requests for row in request.rows]
-    device = model.device
-    kind = "cpu" if device.type == "cpu" else "cuda"
-    decoder = model.get_decoder()
-    pieces: list[Tensor] = []
-    spans: list[tuple[int, int]] = [(0, 0)] * len(rows)
-    done = 0
     # A token is predicted from the one before it, so the last of a row need not be run at all.
     ahead = 1 if requests[0].layer is None else 0
-    lengths = [max(1, len(row.ids) - ahead) for row, _ in rows]
-    for members in plan_passes(lengths, PASS_OVERHEAD_TOKENS[kind]):
-        width = lengths[members[0]]
-        ids = torch.zeros(len(members), width, dtype=torch.long)
+    rows = [row for request in requests for row in request.rows]
+    ids = [row.ids[: max(1, len(row.ids) - ahead)] for row in rows]
+    firsts = [request.first(row) - ahead for request in requests for row in request.rows]
+    wanted = [range(first, len(row.ids) - ahead) for first, row in zip(firsts, rows, strict=True)]
+    run = _in_line if packs_rows(model) else _in_passes
+    return list(run(model, ids, wanted).split([request.tokens() for request in requests]))
+
+
+def _in_line(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Sequence[range]) -> Tensor:
+    """Outputs at the wanted positions of each row, row after row, all in one pass without padding."""
+    hidden = run_packed(model.get_decoder(), ids, model.device)
+    starts = accumulate((len(row) for row in ids), initial=0)
+    keep = [start + position for start, positions in zip(starts, wanted, strict=False) for position in positions]
+    return hidden[_to(torch.tensor(keep, dtype=torch.long), hidden.device)]
+
+
+def _in_passes(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Sequence[range]) -> Tensor:
+    """The same in the padded passes that waste least."""
+    device = model.device
+    pieces: list[Tensor] = []
+    spans: list[tuple[int, int]] = [(0, 0)] * len(ids)
+    done = 0
+    for members in plan_passes(
+        [len(row) for row in ids], PASS_OVERHEAD_TOKENS["cpu" if device.type == "cpu" else "cuda"]
+    ):
+        width = len(ids[members[0]])
+        padded = torch.zeros(len(members), width, dtype=torch.long)
         keep: list[int] = []
         for line, i in enumerate(members):
-            row, first = rows[i]
-            ids[line, : lengths[i]] = torch.tensor(row.ids[: lengths[i]])
-            positions = range(line * width + first - ahead, line * width + len(row.ids) - ahead)
-            keep.extend(positions)
-            spans[i] = (done, done + len(positions))
-            done += len(positions)
-        hidden = decoder(input_ids=_to(ids, device), use_cache=False).last_hidden_state
+            padded[line, : len(ids[i])] = torch.tensor(ids[i])
+            keep.extend(line * width + position for position in wanted[i])
+            spans[i] = (done, done + len(wanted[i]))
+            done += len(wanted[i])
+        hidden = model.get_decoder()(input_ids=_to(padded, device), use_cache=False).last_hidden_state
         pieces.append(hidden.flatten(0, 1)[_to(torch.tensor(keep, dtype=torch.long), device)])
     kept = torch.cat(pieces)
     order = [position for span in spans for position in range(*span)]
     if order != list(range(done)):
         kept = kept[_to(torch.tensor(order), device)]
-    return list(kept.split([request.tokens() for request in requests]))
+    return kept
 
 
 def token_values(model: PreTrainedModel, requests: Sequence[Request]) -> list[list[Tensor]]:
@@ -173,9 +192,12 @@ def token_values(model: PreTrainedModel, requests: Sequence[Request]) -> list[li
         For each request, for each of its functions: values [tokens] or [tokens, k], row after row.
     """
     head = live_head(model)
-    return [
-        _values(head, request, hidden) for request, hidden in zip(requests, hidden_states(model, requests), strict=True)
-    ]
+    values, room = [], KEPT_LOGIT_BYTES
+    for request, hidden in zip(requests, hidden_states(model, requests), strict=True):
+        found, used = _values(head, request, hidden, room)
+        values.append(found)
+        room -= used
+    return values
 
 
 def targets(request: Request) -> list[int]:
@@ -183,30 +205,32 @@ def targets(request: Request) -> list[int]:
     return [token for row in request.rows for token in row.ids[request.first(row) :]]
 
 
-def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor) -> list[Tensor]:
+def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor, room: int) -> tuple[list[Tensor], int]:
+    """The values of one request, and how many of `room` bytes its logits take until the backward."""
     wanted = _to(torch.tensor(targets(request), dtype=torch.long), hidden.device)
     if request.layer is not None:
         theirs = None if request.reference is None else _to(request.reference, hidden.device).float()
-        return [function(hidden.float(), wanted, theirs) for function in request.functions]
+        return [function(hidden.float(), wanted, theirs) for function in request.functions], 0
 
     def chunk(part: Tensor, target: Tensor, reference: Tensor | None) -> tuple[Tensor, ...]:
         logits = head(part)
         theirs = None if reference is None else request.reference_head(reference)
         return tuple(function(logits, target, theirs) for function in request.functions)
 
-    size = max(1, LOGIT_BYTES // (4 * _vocabulary(head, hidden)))
-    starts = range(0, max(len(wanted), 1), size)
+    token_bytes = 4 * _vocabulary(head, hidden)
+    size, used = max(1, LOGIT_BYTES // token_bytes), 0
     parts = []
-    for at in starts:
+    for at in range(0, max(len(wanted), 1), size):
         cut = slice(at, at + size)
-        args = (
-            hidden[cut],
-            wanted[cut],
-            None if request.reference is None else _to(request.reference[cut], hidden.device),
-        )
-        again = len(starts) > 1 and torch.is_grad_enabled()
-        parts.append(checkpoint(chunk, *args, use_reentrant=False) if again else chunk(*args))
-    return [torch.cat(column) for column in zip(*parts, strict=True)]
+        reference = None if request.reference is None else _to(request.reference[cut], hidden.device)
+        args = (hidden[cut], wanted[cut], reference)
+        bytes_ = token_bytes * len(wanted[cut]) * (1 if reference is None else 2)
+        if used + bytes_ <= room or not torch.is_grad_enabled():
+            parts.append(chunk(*args))
+            used += bytes_
+        else:
+            parts.append(checkpoint(chunk, *args, use_reentrant=False))
+    return [torch.cat(column) for column in zip(*parts, strict=True)], used
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from expunge.models.forward import LOGIT_BYTES
+from expunge.models.forward import KEPT_LOGIT_BYTES, LOGIT_BYTES
 
 GIB = 2**30
 # Room for what no formula names: the allocator's fragments, kernels' workspaces, the libraries themselves.
@@ -57,6 +57,7 @@ def plan(shape: Shape) -> dict[str, float]:
         else per_layer * shape.layers
     )
     # Trained parameters are held in full precision by the optimiser's step; their gradients have their type.
+    logits = 4.0 * shape.tokens * shape.vocabulary
     trained_bytes = max(shape.weight_bytes, 2.0)
     adapter = shape.trainable if shape.trainable < shape.parameters else 0
     return {
@@ -64,8 +65,8 @@ def plan(shape: Shape) -> dict[str, float]:
         "gradients": shape.trainable * (4.0 if adapter else trained_bytes),
         "optimiser": shape.trainable * shape.state_bytes,
         "activations": shape.tokens * kept,
-        # Logits in float32, their log-softmax and its gradient, of one chunk.
-        "logits": 3.0 * min(LOGIT_BYTES, 4.0 * shape.tokens * shape.vocabulary),
+        # In float32: what is kept for the backward; and logits, their log-softmax and its gradient of one chunk.
+        "logits": min(KEPT_LOGIT_BYTES, logits) + 3.0 * min(LOGIT_BYTES, logits),
     }
 
 

@@ -41,7 +41,8 @@ class Recipe(BaseModel):
     `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
     every field of `UnlearningConfig`. `dtype` is that of the weights: in bfloat16 most updates of a published size are
     rounded away, so float32 unless memory forbids it. `quantization` holds the frozen weights below an adapter in 4
-    bits (nf4) or 8 (int8).
+    bits (nf4) or 8 (int8). `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are
+    run without padding, as on the CPU.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +56,7 @@ class Recipe(BaseModel):
     lora: Lora | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     quantization: Literal["nf4", "int8"] | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] | None = None
     trust_remote_code: bool = False
 
     def build_objective(self) -> Objective:

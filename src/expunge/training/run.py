@@ -126,6 +126,7 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
         device=args.device,
         quantization=recipe.quantization,
         trust_remote_code=recipe.trust_remote_code,
+        attn_implementation=recipe.attention,
     )
     peft_config = recipe.lora.peft_config() if recipe.lora else None
     if peft_config is not None:
