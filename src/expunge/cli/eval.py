@@ -11,7 +11,7 @@ def evaluate_model(
     data: Annotated[str | None, typer.Option(help="Folder or Hub id with the suite's configurations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Results file to write, e.g. RUN/results.json.")] = None,
     suite: Annotated[
-        str, typer.Option(help="tofu, closer_look, closer_look_real_people, muse, own, wmdp or general.")
+        str, typer.Option(help="tofu, closer_look, closer_look_real_people, muse, llmu, own, wmdp or general.")
     ] = "tofu",
     forget_split: Annotated[
         str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")
@@ -33,6 +33,19 @@ def evaluate_model(
         str | None, typer.Option(help="Sentence-embedding model for cosine_similarity, by Hub name or folder.")
     ] = None,
     nli_model: Annotated[str | None, typer.Option(help="NLI classifier for entailment, by Hub name or folder.")] = None,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=MODEL:LABEL, repeatable: how many outputs carry the label of a sequence classifier, as "
+            "NAME_rate; e.g. gibberish, harmful.",
+        ),
+    ] = None,
+    reward_model: Annotated[
+        str | None, typer.Option(help="Reward model (a classifier with one output) for suite llmu, Hub name or folder.")
+    ] = None,
+    fluency_model: Annotated[
+        str | None, typer.Option(help="Causal language model for the perplexity of outputs, Hub name or folder.")
+    ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of a scoring batch; changes time and memory, no number.")
     ] = None,
@@ -63,6 +76,7 @@ def evaluate_model(
     if out is None:
         raise InputError("--out is missing: the results file to write, e.g. --out results.json.")
     from expunge.evaluation import evaluate, processes
+    from expunge.evaluation.judging import parse_classifiers
 
     results = evaluate(
         model,
@@ -75,6 +89,9 @@ def evaluate_model(
         target_model=target_model,
         embedding_model=embedding_model,
         nli_model=nli_model,
+        classifiers=parse_classifiers(classifier or []),
+        reward_model=reward_model,
+        fluency_model=fluency_model,
         batch_tokens=batch_tokens,
         device=device,
         out=out,

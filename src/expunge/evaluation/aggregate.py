@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from expunge.evaluation.cost import Cost
 from expunge.evaluation.suite import SetSpec, Suite
 from expunge.evaluation.table import column_of
 from expunge.metrics import Better, Kind, Metric
@@ -249,6 +250,17 @@ def add_controls(summary: Summary, suite: Suite, table: pa.Table, sets: Sequence
             enough = min(np.count_nonzero(~np.isnan(v)) for v in (ours, theirs)) > 1
             drawn = resampled_means(ours) - resampled_means(theirs)
             summary.ci95[name] = interval(drawn) if enough else None
+
+
+def add_cost(summary: Summary, cost: Cost | None) -> None:
+    """Add `flops` of the run that made the model, with the training tokens they are for; nothing where it is no run."""
+    if cost is None:
+        return
+    summary.values["flops"] = cost.flops
+    if cost.flops is None:
+        summary.reasons["flops"] = cost.reason
+    else:
+        summary.values["flops_tokens"] = cost.tokens
 
 
 def _why(left_out: Mapping[str, str], missing: Sequence[str]) -> str:

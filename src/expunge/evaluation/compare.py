@@ -17,6 +17,7 @@ from expunge.evaluation.aggregate import (
     resampled_summary,
     terms_of,
 )
+from expunge.evaluation.extended import extended
 from expunge.evaluation.results import Results, load_results
 from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites import SUITES
@@ -79,6 +80,9 @@ def compare(paths: Sequence[str | Path]) -> list[Difference]:
     if results[0].suite not in SUITES:
         raise unknown(f"suite of {files[0]}", results[0].suite, SUITES)
     suite = SUITES[results[0].suite]
+    given = results[0].recipe
+    if given.get("classifiers") or given.get("fluency_model"):
+        suite = extended(suite, given["classifiers"], given["fluency_model"] is not None)
     found: list[Difference] = []
     for file, other in zip(files[1:], results[1:], strict=True):
         _check_comparable(files[0], results[0], file, other)

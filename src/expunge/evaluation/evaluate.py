@@ -1,5 +1,6 @@
 """The public entry: evaluate a model, and its retain and target models where they are given."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,38 +13,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from expunge.data import Row, windows
 from expunge.errors import InputError, unknown
 from expunge.evaluation import processes
-from expunge.evaluation.aggregate import (
-    Summary,
-    add_controls,
-    add_forget_quality,
-    add_privleak,
-    measurements,
-    membership_scores,
-    summarise,
-)
-from expunge.evaluation.encoders import load_embedder, load_entailer
+from expunge.evaluation.aggregate import add_controls, add_cost, measurements, summarise
+from expunge.evaluation.cost import run_cost
+from expunge.evaluation.extended import extended
 from expunge.evaluation.fingerprints import code_section, data_section, recipe_section, same
 from expunge.evaluation.harness import HarnessSuite, run_tasks
-from expunge.evaluation.measure import Judges, examples, run_plan
+from expunge.evaluation.judging import Judges, open_judges
+from expunge.evaluation.measure import corpus_threshold, examples, run_plan
 from expunge.evaluation.parts import Parts
 from expunge.evaluation.planner import plan
 from expunge.evaluation.progress import bars
-from expunge.evaluation.reference import Reference, from_results, read_reference
+from expunge.evaluation.reference import Reference, add_comparison, from_results, read_reference
 from expunge.evaluation.results import Results, companion_path, load_results, parts_path
 from expunge.evaluation.sets import EvaluationData, load_sets
 from expunge.evaluation.suite import Suite
 from expunge.evaluation.suites import SUITES
-from expunge.evaluation.table import build_table, column_of
-from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
+from expunge.evaluation.table import build_table
 from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, load_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-NO_RETAIN_MODEL = (
-    "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
-    "with --retain-results"
-)
 
 
 @dataclass(frozen=True)
@@ -57,6 +46,7 @@ class Setting:
     device: str | torch.device | None
     progress: bool
     task_folder: str | None
+    original: Results | None = None
 
 
 def evaluate(
@@ -72,6 +62,9 @@ def evaluate(
     target_model: "str | Path | PreTrainedModel | PeftModel | None" = None,
     embedding_model: str | None = None,
     nli_model: str | None = None,
+    classifiers: Mapping[str, tuple[str, str]] | None = None,
+    reward_model: str | None = None,
+    fluency_model: str | None = None,
     batch_tokens: int | None = None,
     device: str | torch.device | None = None,
     out: str | Path | None = None,
@@ -96,6 +89,11 @@ def evaluate(
         target_model: the model before unlearning, measured for comparison.
         embedding_model: Hub name or folder of a sentence-embedding model, for `cosine_similarity`.
         nli_model: Hub name or folder of an NLI classifier, for `entailment`.
+        classifiers: name -> (Hub name or folder of a sequence classifier, label), for `<name>_rate` and
+            `<name>_probability`: how many outputs carry the label.
+        reward_model: Hub name or folder of a sequence classifier with one output, for `reward` (suite llmu).
+        fluency_model: folder, adapter folder or Hub name of a causal language model, for `perplexity`. Like classifiers
+            and the reward model it is loaded when the evaluated model, where that was given as a path, has been let go.
         batch_tokens: the most tokens of a scoring batch, padding included.
         device: default: a GPU if there is one.
         out: where to write results.json and the rest; results there are used again if every fingerprint matches.
@@ -116,10 +114,8 @@ def evaluate(
     if retain_model is not None and retain_results is not None:
         raise InputError("Give --retain-model or --retain-results, not both.")
     processes.start()
-    judges = Judges(
-        load_embedder(embedding_model, device) if embedding_model else None,
-        load_entailer(nli_model, device) if nli_model else None,
-    )
+    suite = extended(suite, classifiers or {}, fluency_model is not None)
+    judges = open_judges(embedding_model, nli_model, classifiers or {}, reward_model, fluency_model, device)
     task_folder = None
     if isinstance(suite, HarnessSuite):
         found = EvaluationData("lm-evaluation-harness" if data is None else str(data), None, {}, {})
@@ -143,6 +139,7 @@ def evaluate(
         companions["target"] = _evaluate_one(
             target_model, tokenizer, setting, "target model", _beside(out, "target"), retain
         )
+    setting = replace(setting, original=companions.get("target"))
     results = _evaluate_one(model, tokenizer, setting, "model", out, retain)
     results.companions.update(companions)
     if out is not None:
@@ -162,26 +159,38 @@ def _evaluate_one(
 ) -> Results:
     """Evaluate one model, or take the table of an earlier evaluation of the very same."""
     path = str(model) if isinstance(model, str | Path) else model.name_or_path
-    model, tokenizer = _loaded(model, tokenizer, setting.device)
-    check_head(model)
-    weights = fingerprint(model)
-    recipe = recipe_section(setting.suite, tokenizer, setting.judges)
+    loaded, tokenizer = _loaded(model, tokenizer, setting.device)
+    check_head(loaded)
+    weights = fingerprint(loaded)
+    cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
+    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.original)
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
-        rows, measured = run_tasks(model, tokenizer, setting.suite, setting.task_folder)
-        setting = replace(setting, data=replace(setting.data, sets=rows))
-        data, table = data_section(setting.data), build_table(setting.suite, rows, measured)
+        sets, measured = run_tasks(loaded, tokenizer, setting.suite, setting.task_folder)
+        setting = replace(setting, data=replace(setting.data, sets=sets))
+        data, table = data_section(setting.data), build_table(setting.suite, sets, measured)
     else:
+        sets = _windows(loaded, tokenizer, setting.data.sets)
         data = data_section(setting.data)
         table = _earlier(out, weights, data, recipe)
         if table is None:
             key = fingerprint_json([weights, data["sets"], recipe["fingerprint"], code_section()])
             parts = None if out is None else Parts(parts_path(out), key)
-            table = _measure(model, tokenizer, setting, title, parts)
-    sets = list(setting.data.sets)
-    metrics = measurements(setting.suite, table, sets, None if retain is None else retain.table)
-    summary = summarise(setting.suite, table, sets, setting.data.left_out)
-    add_controls(summary, setting.suite, table, sets)
-    _compare(summary, setting, table, recipe, metrics, retain)
+            work = plan(setting.suite, sets, tokenizer, _context(loaded))
+            with bars(title, setting.progress and processes.rank() == 0) as report:
+                measured = run_plan(loaded, tokenizer, work, setting.batch_tokens, report, parts)
+            del loaded  # a model that was read from a path leaves room for the judges
+            gc.collect()
+            original = None if setting.original is None else setting.original.table
+            judged = examples(setting.suite, sets, work, measured, tokenizer, setting.judges, original)
+            table = build_table(setting.suite, sets, judged)
+    names = list(setting.data.sets)
+    metrics = measurements(setting.suite, table, names, None if retain is None else retain.table)
+    summary = summarise(setting.suite, table, names, setting.data.left_out)
+    add_controls(summary, setting.suite, table, names)
+    if (threshold := corpus_threshold(setting.suite, sets, tokenizer)) is not None:
+        summary.values["leak_threshold"] = threshold
+    add_comparison(summary, setting.suite, table, recipe["tokenizer"], metrics, retain)
+    add_cost(summary, cost)
     return Results(
         suite=setting.suite.name,
         model={"path": path, "fingerprint": weights},
@@ -194,23 +203,18 @@ def _evaluate_one(
     )
 
 
-def _measure(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    setting: Setting,
-    title: str,
-    parts: Parts | None,
-) -> pa.Table:
-    suite = setting.suite
-    context = model.config.get_text_config().to_dict().get("max_position_embeddings")
-    sets = {
-        name: rows if context is None else [part for row in rows for part in windows(tokenizer, row, context)]
-        for name, rows in setting.data.sets.items()
-    }
-    work = plan(suite, sets, tokenizer, context)
-    with bars(title, setting.progress and processes.rank() == 0) as report:
-        measured = run_plan(model, tokenizer, work, setting.batch_tokens, report, parts)
-    return build_table(suite, sets, examples(suite, sets, work, measured, tokenizer, setting.judges))
+def _windows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sets: Mapping[str, Sequence[Row]]
+) -> Mapping[str, Sequence[Row]]:
+    """The rows, plain text that is longer than the model's context cut into several."""
+    context = _context(model)
+    if context is None:
+        return sets
+    return {name: [part for row in rows for part in windows(tokenizer, row, context)] for name, rows in sets.items()}
+
+
+def _context(model: PreTrainedModel) -> int | None:
+    return model.config.get_text_config().to_dict().get("max_position_embeddings")
 
 
 def _loaded(
@@ -235,56 +239,6 @@ def _earlier(out: str | Path | None, weights: str, data: Mapping, recipe: Mappin
     except InputError:  # cut short, or of another version: measured again and replaced
         return None
     return earlier.table if same(earlier.to_json(), weights, data, recipe) else None
-
-
-def _compare(
-    summary: Summary, setting: Setting, table: pa.Table, recipe: Mapping, metrics: Mapping, retain: Reference | None
-) -> None:
-    """Add what is told by comparison with the retain model: forget quality and privleak."""
-    suite, why = setting.suite, NO_RETAIN_MODEL
-    if retain is not None and retain.tokenizer not in (None, recipe["tokenizer"]):
-        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
-        retain = None
-    if retain is not None:
-        _check_same_rows(table, retain)
-    forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
-    if forget is None:
-        return
-    if "truth_ratio" in table.column_names:
-        reference = None if retain is None else retain.truth_ratios
-        add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)
-    if MIA_MIN_K not in suite.metrics:
-        return
-    measured = metrics.get(f"{forget.name}/mia_min_k")
-    ours = None if measured is None else measured.value
-    theirs = None if retain is None else retain.min_k_auc
-    resampled = None
-    if ours is not None and theirs is not None:
-        scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
-        their_scores = None if retain.table is None else membership_scores(MIA_MIN_K, forget, suite, retain.table, None)
-        resampled = (
-            resampled_aucs(*scores, MIA_MIN_K.member),
-            theirs if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member),
-        )
-    add_privleak(summary, ours, theirs, resampled, why)
-
-
-def _check_same_rows(table: pa.Table, retain: Reference) -> None:
-    """Both models must have been asked the same; of a published log the number of rows alone is known."""
-    if retain.table is None:
-        ours, theirs = len(column_of(table, "forget", "index")), retain.truth_ratios
-        same_rows, n = theirs is None or len(theirs) == ours, ours if theirs is None else len(theirs)
-    else:
-        asked, asked_there = (
-            t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
-            for t in (table, retain.table)
-        )
-        same_rows, ours, n = asked == asked_there, len(asked), len(asked_there)
-    if not same_rows:
-        raise InputError(
-            f"The retain model's results ({retain.name}) are of another forget set: {n} rows there, {ours} here, or "
-            "other texts. Evaluate both with the same --data and --forget-split."
-        )
 
 
 def _beside(out: str | Path | None, role: str) -> Path | None:

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 import expunge
 from expunge.evaluation.encoders import Judge
-from expunge.evaluation.measure import Judges
+from expunge.evaluation.judging import Judges, Later
+from expunge.evaluation.results import Results
 from expunge.evaluation.sets import EvaluationData
 from expunge.evaluation.suite import Suite
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, fingerprint_tokenizer
@@ -28,8 +29,14 @@ def data_section(data: EvaluationData) -> dict[str, Any]:
     }
 
 
-def recipe_section(suite: Suite, tokenizer: PreTrainedTokenizerBase, judges: Judges) -> dict[str, Any]:
-    """The section `recipe` of results.json: the settings that the numbers depend on. Batch sizes are none of them."""
+def recipe_section(
+    suite: Suite, tokenizer: PreTrainedTokenizerBase, judges: Judges, original: Results | None = None
+) -> dict[str, Any]:
+    """The section `recipe` of results.json: the settings that the numbers depend on. Batch sizes are none of them.
+
+    The fingerprint is of what all models of an evaluation share; the original model, which the unlearned one alone is
+    compared with, stands beside it.
+    """
     settings = {
         "suite": suite.name,
         "metrics": [metric.name for metric in suite.metrics],
@@ -38,8 +45,13 @@ def recipe_section(suite: Suite, tokenizer: PreTrainedTokenizerBase, judges: Jud
         "tokenizer": fingerprint_tokenizer(tokenizer),
         "embedding_model": _judge(judges.embedder),
         "nli_model": _judge(judges.entailer),
+        "classifiers": {name: _judge(judge) for name, judge in judges.classifiers.items()},
+        "reward_model": _judge(judges.reward),
+        "fluency_model": _judge(judges.fluency),
     }
-    return settings | {"fingerprint": fingerprint_json(settings)}
+    asked = original is not None and any("original" in metric.needs for metric in suite.metrics)
+    compared = [original.model["fingerprint"], original.recipe["tokenizer"]] if asked else None
+    return settings | {"fingerprint": fingerprint_json(settings), "original": compared}
 
 
 @cache
@@ -64,10 +76,12 @@ def same(raw: Mapping[str, Any], model: str, data: Mapping[str, Any], recipe: Ma
     return (
         raw["model"]["fingerprint"] == model
         and raw["data"]["sets"] == data["sets"]
-        and raw["recipe"]["fingerprint"] == recipe["fingerprint"]
+        and raw["recipe"] == recipe
         and raw["code"] == code_section()
     )
 
 
-def _judge(judge: Judge | None) -> dict[str, str] | None:
+def _judge(judge: Judge | Later | None) -> dict[str, str] | None:
+    if isinstance(judge, Later):
+        return {"name": judge.name, "fingerprint": judge.fingerprint} | ({"label": judge.label} if judge.label else {})
     return None if judge is None else {"name": judge.name, "fingerprint": fingerprint(judge.model)}

@@ -1,34 +1,27 @@
 """From a plan to measured examples: the passes over the model, then everything each row's metrics look at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, end_of_turn
 from expunge.evaluation import processes
-from expunge.evaluation.encoders import Judge, cosines, entailments
 from expunge.evaluation.generator import generate, stop_tokens
 from expunge.evaluation.gradients import gradient_norms
+from expunge.evaluation.judging import Judges, judged
 from expunge.evaluation.parts import Parts
 from expunge.evaluation.planner import Plan, RowPlan
 from expunge.evaluation.scorer import TokenScores, score
-from expunge.evaluation.sets import text_of
+from expunge.evaluation.sets import answer_of, is_passage
 from expunge.evaluation.shared import group_by_prompt
 from expunge.evaluation.suite import SetSpec, Suite
 from expunge.metrics import Completion, Example
-from expunge.metrics.entailment import too_far
+from expunge.metrics.bleu import leak_threshold
 
 # (stage, done, of) after each batch
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The optional models that compare texts."""
-
-    embedder: Judge | None = None
-    entailer: Judge | None = None
 
 
 @dataclass
@@ -103,10 +96,23 @@ def examples(
     measured: Measured,
     tokenizer: PreTrainedTokenizerBase,
     judges: Judges,
+    original: pa.Table | None = None,
 ) -> dict[str, list[Example]]:
-    """Put together what each row's metrics look at."""
+    """Put together what each row's metrics look at.
+
+    Args:
+        suite: its sets.
+        sets: rows per set name.
+        plan: where each row's values are.
+        measured: those values.
+        tokenizer: of the model.
+        judges: the models that judge outputs.
+        original: examples of the model before unlearning, which outputs are compared with.
+    """
     end = end_of_turn(tokenizer)
     texts = {i: tokenizer.decode(ids, skip_special_tokens=True) for i, ids in measured.answers.items()}
+
+    threshold = corpus_threshold(suite, sets, tokenizer)
 
     def completion(position: int) -> Completion:
         return _completion(plan.scored[position], measured.scores[position], end)
@@ -124,44 +130,29 @@ def examples(
             wrong=tuple(completion(i) for i in where.wrong),
             generation=output,
             generation_tokens=() if output is None else tuple(tokenizer.tokenize(output)),
-            reference=_reference(tokenizer, row.completion, spec.reference_tokens),
+            reference=_reference(tokenizer, answer_of(row, spec), spec.reference_tokens),
+            passage=is_passage(row, spec),
+            leak_threshold=threshold if is_passage(row, spec) else None,
             fact=fact if isinstance(fact, str) and fact.strip() else None,
         )
 
-    return {
-        spec.name: judged(
-            [example(spec, row, where) for row, where in zip(sets[spec.name], plan.rows[spec.name], strict=True)],
-            sets[spec.name],
-            spec,
-            judges,
-        )
+    found = {
+        spec.name: [example(spec, row, where) for row, where in zip(sets[spec.name], plan.rows[spec.name], strict=True)]
         for spec in suite.sets
         if spec.name in sets
     }
+    return judged(suite, sets, found, judges, original)
 
 
-def judged(measured: Sequence[Example], rows: Sequence[Row], spec: SetSpec, judges: Judges) -> list[Example]:
-    """Add what the embedding and NLI models say of each output and its truth."""
-    found = list(measured)
-    if judges.embedder:
-        truths = [text_of(row, spec.truth) for row in rows]
-        comparable = [i for i, e in enumerate(found) if e.generation is not None and truths[i] is not None]
-        for i, cosine in zip(
-            comparable, cosines(judges.embedder, [(found[i].generation, truths[i]) for i in comparable]), strict=True
-        ):
-            found[i] = replace(found[i], similarity=cosine)
-    if judges.entailer:
-        truths = [text_of(row, spec.nli_truth or spec.truth) for row in rows]
-        comparable = [i for i, e in enumerate(found) if e.generation is not None and truths[i] is not None]
-        for i in comparable:
-            found[i] = replace(found[i], entails=False)
-        asked = [i for i in comparable if not too_far(found[i].reference, found[i].generation)]
-        pairs = [(found[i].generation, truths[i]) for i in asked]
-        if spec.premise == "truth":
-            pairs = [(truth, output) for output, truth in pairs]
-        for i, verdict in zip(asked, entailments(judges.entailer, pairs), strict=True):
-            found[i] = replace(found[i], entails=verdict)
-    return found
+def corpus_threshold(
+    suite: Suite, sets: Mapping[str, Sequence[Row]], tokenizer: PreTrainedTokenizerBase
+) -> float | None:
+    """The BLEU above which a continuation is a leak, from the passages of the forget set; None without two of them."""
+    spec = next((s for s in suite.sets if s.kind == "forget" and s.continued is not None and s.name in sets), None)
+    if spec is None:
+        return None
+    passages = [answer_of(row, spec) for row in sets[spec.name] if is_passage(row, spec)]
+    return leak_threshold(tuple(_reference(tokenizer, text, spec.reference_tokens) for text in passages))
 
 
 def cut(text: str, stop_at: Sequence[str]) -> str:
@@ -172,7 +163,8 @@ def cut(text: str, stop_at: Sequence[str]) -> str:
 def _reference(tokenizer: PreTrainedTokenizerBase, answer: str, tokens: int | None) -> str:
     if tokens is None:
         return answer
-    return tokenizer.decode(tokenizer(answer, add_special_tokens=False)["input_ids"][:tokens])
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    return answer if len(ids) <= tokens else tokenizer.decode(ids[:tokens])
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:

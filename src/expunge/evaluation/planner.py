@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, encode, encode_prompt
-from expunge.evaluation.sets import text_of, texts_of
+from expunge.evaluation.sets import is_passage, question_of, text_of, texts_of
 from expunge.evaluation.suite import SetSpec, Suite
 
 
@@ -95,7 +95,7 @@ def plan(
                 paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
                 wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
                 generation=_prompt(row, spec, suite, tokenizer, prompts, max_length)
-                if row.turns and "generation" in needs  # plain text asks nothing
+                if "generation" in needs and (row.turns or is_passage(row, spec))  # other plain text asks nothing
                 else None,
             )
             plans[spec.name].append(row_plan)
@@ -146,7 +146,8 @@ def _prompt(
     prompts: dict[Prompt, int],
     max_length: int | None,
 ) -> int:
-    ids = tuple(tokenizer(row.prompt)["input_ids"] if spec.raw else encode_prompt(tokenizer, row))
+    plain = spec.raw or is_passage(row, spec)
+    ids = tuple(tokenizer(question_of(row, spec))["input_ids"] if plain else encode_prompt(tokenizer, row))
     room = suite.new_tokens(spec, len(ids))
     if max_length is not None:
         room = min(room, max(0, max_length - len(ids)))

@@ -10,8 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from expunge.errors import InputError
+from expunge.evaluation.aggregate import (
+    Measurement,
+    Summary,
+    add_forget_quality,
+    add_privleak,
+    membership_scores,
+)
 from expunge.evaluation.results import Results, load_results
+from expunge.evaluation.suite import Suite
 from expunge.evaluation.table import column_of
+from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
+
+NO_RETAIN_MODEL = (
+    "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
+    "with --retain-results"
+)
 
 
 @dataclass(frozen=True)
@@ -78,3 +92,70 @@ def _from_log(path: str | Path, raw: Mapping[str, Any]) -> Reference:
             f"{path}: not a log of OpenUnlearning as expected ({error!r}). Needed: forget_truth_ratio with "
             'value_by_index {"0": {"score": ...}}, or mia_min_k with agg_value.'
         ) from None
+
+
+def add_comparison(
+    summary: Summary,
+    suite: Suite,
+    table: pa.Table,
+    tokenizer: str,
+    metrics: Mapping[str, Measurement],
+    retain: Reference | None,
+) -> None:
+    """Add what is told by comparison with the retain model: forget quality and privleak.
+
+    Args:
+        summary: is added to.
+        suite: its metrics.
+        table: the examples of the model.
+        tokenizer: fingerprint of its tokenizer.
+        metrics: what was measured of it.
+        retain: the retain model's numbers; None without one.
+
+    Raises:
+        InputError: the retain model was asked something else.
+    """
+    why = NO_RETAIN_MODEL
+    if retain is not None and retain.tokenizer not in (None, tokenizer):
+        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
+        retain = None
+    if retain is not None:
+        _check_same_rows(table, retain)
+    forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
+    if forget is None:
+        return
+    if "truth_ratio" in table.column_names:
+        reference = None if retain is None else retain.truth_ratios
+        add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)
+    if MIA_MIN_K not in suite.metrics:
+        return
+    measured = metrics.get(f"{forget.name}/mia_min_k")
+    ours = None if measured is None else measured.value
+    theirs = None if retain is None else retain.min_k_auc
+    resampled = None
+    if ours is not None and theirs is not None:
+        scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+        their_scores = None if retain.table is None else membership_scores(MIA_MIN_K, forget, suite, retain.table, None)
+        resampled = (
+            resampled_aucs(*scores, MIA_MIN_K.member),
+            theirs if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member),
+        )
+    add_privleak(summary, ours, theirs, resampled, why)
+
+
+def _check_same_rows(table: pa.Table, retain: Reference) -> None:
+    """Both models must have been asked the same; of a published log the number of rows alone is known."""
+    if retain.table is None:
+        ours, theirs = len(column_of(table, "forget", "index")), retain.truth_ratios
+        same_rows, n = theirs is None or len(theirs) == ours, ours if theirs is None else len(theirs)
+    else:
+        asked, asked_there = (
+            t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
+            for t in (table, retain.table)
+        )
+        same_rows, ours, n = asked == asked_there, len(asked), len(asked_there)
+    if not same_rows:
+        raise InputError(
+            f"The retain model's results ({retain.name}) are of another forget set: {n} rows there, {ours} here, or "
+            "other texts. Evaluate both with the same --data and --forget-split."
+        )

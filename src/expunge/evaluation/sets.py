@@ -92,6 +92,21 @@ def configuration_of(spec: SetSpec, forget_split: str | None) -> str:
     return spec.configuration.format(forget_split=forget_split, holdout_split=holdout_split)
 
 
+def question_of(row: Row, spec: SetSpec) -> str:
+    """What a row asks: its last question, or the beginning of a passage that is to be continued."""
+    return row.completion[: spec.continued] if is_passage(row, spec) else row.prompt
+
+
+def answer_of(row: Row, spec: SetSpec) -> str:
+    """What is compared with: the row's answer, or the rest of its passage."""
+    return row.completion[spec.continued :] if is_passage(row, spec) else row.completion
+
+
+def is_passage(row: Row, spec: SetSpec) -> bool:
+    """Whether a row is plain text that the model continues."""
+    return spec.continued is not None and not row.turns
+
+
 def text_of(row: Row, column: str) -> str | None:
     """The text of a column, or the row's own completion for ANSWER; None where the row has none."""
     if column == ANSWER:

@@ -1,7 +1,7 @@
 """What a suite is, as data: its sets, where each finds its texts, its metrics, and the parts of its summaries."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from expunge.metrics import Kind, Metric
@@ -30,7 +30,9 @@ class SetSpec:
         shots: configuration of question and answer rows that are put before each question, as plain text.
         max_tokens: limit of its greedy answers, in place of the suite's.
         stop_at: texts at which an answer is cut.
-        reference_tokens: how many tokens of the answer ROUGE compares with; None: all.
+        reference_tokens: how many tokens of the answer ROUGE and BLEU compare with; None: all.
+        continued: rows of plain text are continued: so many of their characters are the prompt, the rest is the
+            reference; None: plain text asks nothing.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SetSpec:
     max_tokens: int | None = None
     stop_at: tuple[str, ...] = ()
     reference_tokens: int | None = None
+    continued: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,19 @@ class Suite:
     def measured_on(self, spec: SetSpec, kinds: Collection[Kind]) -> tuple[Metric, ...]:
         """The metrics to measure on a set, where sets of `kinds` are there: membership needs a holdout."""
         return tuple(m for m in self.metrics_of(spec) if m.member is None or {"forget", "holdout"} <= set(kinds))
+
+    def reporting(self, *extra: Metric) -> "Suite":
+        """The suite with more metrics of outputs, on every set whose rows are answered."""
+        new = tuple(metric for metric in extra if metric.name not in {known.name for known in self.metrics})
+        answered = {metric.name for metric in self.metrics if "generation" in metric.needs}
+        names = tuple(metric.name for metric in new)
+        sets = tuple(
+            replace(spec, metrics=(*spec.metrics, *names))
+            if spec.metrics is not None and answered & set(spec.metrics)
+            else spec
+            for spec in self.sets
+        )
+        return replace(self, metrics=(*self.metrics, *new), sets=sets)
 
     def new_tokens(self, spec: SetSpec, prompt_tokens: int) -> int:
         """How many tokens may be generated after a prompt of this length."""

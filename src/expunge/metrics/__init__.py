@@ -1,9 +1,14 @@
 """Metrics: per-example values in, aggregate out; no model in sight. The table below is the whole list."""
 
 from expunge.metrics.accuracy import ACCURACY
-from expunge.metrics.base import Better, Completion, Example, Kind, Metric, Need
+from expunge.metrics.base import Better, Completion, Example, Kind, Label, Metric, Need
+from expunge.metrics.bleu import BLEU, LEAK_RATE
+from expunge.metrics.classifier import GIBBERISH, HARMFUL, REWARD
+from expunge.metrics.diversity import DIVERSITY
 from expunge.metrics.entailment import ENTAILMENT
 from expunge.metrics.facts import FACT_ACCURACY
+from expunge.metrics.fluency import PERPLEXITY
+from expunge.metrics.hallucination import HALLUCINATION_RATE
 from expunge.metrics.membership import (
     MIA_GRADNORM,
     MIA_LOSS,
@@ -15,7 +20,7 @@ from expunge.metrics.membership import (
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
 from expunge.metrics.probability import PROBABILITY, PROBABILITY_GAP
 from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_RECALL, ROUGE_L_RECALL_UNICODE
-from expunge.metrics.similarity import COSINE_SIMILARITY
+from expunge.metrics.similarity import COSINE_SIMILARITY, ORIGINAL_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
 from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOFU
 
@@ -40,6 +45,15 @@ METRICS: tuple[Metric, ...] = (
     MIA_GRADNORM,
     MIA_REFERENCE,
     ACCURACY,
+    *HARMFUL,
+    LEAK_RATE,
+    BLEU,
+    HALLUCINATION_RATE,
+    DIVERSITY,
+    PERPLEXITY,
+    *GIBBERISH,
+    REWARD,
+    ORIGINAL_SIMILARITY,
 )
 
-__all__ = ["METRICS", "Better", "Completion", "Example", "Kind", "Metric", "Need"]
+__all__ = ["METRICS", "Better", "Completion", "Example", "Kind", "Label", "Metric", "Need"]

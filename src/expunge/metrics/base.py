@@ -1,6 +1,6 @@
 """What a metric is: a pure function of one example's measured values, and how examples are averaged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,11 +23,18 @@ Need = Literal[
     "entailment",
     "fact",
     "correct",
+    "label",
+    "reward",
+    "fluency",
+    "hallucination",
+    "passage",
+    "original",
 ]
 """What must be measured for a metric; the planner takes the union over all metrics, so that nothing runs twice.
 
 "choices" are the wrong answers on sets whose answer competes with them; "wrong" are they on every set. "moments" are
-the mean and standard deviation of log p_t under p_t, from the same pass as the log-probabilities.
+the mean and standard deviation of log p_t under p_t, from the same pass as the log-probabilities. A "passage" is plain
+text that the model continues; "original" is what the model before unlearning says to the same prompt.
 """
 
 
@@ -61,6 +68,14 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What a classifier says of a text: the probability of the label asked for, and whether the text carries it."""
+
+    probability: float
+    carried: bool
+
+
+@dataclass(frozen=True)
 class Example:
     """Everything measured on one row. A value that was not asked for, or that the row cannot have, is None or empty.
 
@@ -79,6 +94,14 @@ class Example:
         entails: whether the NLI model finds that premise entails hypothesis (suite-specific direction).
         correct: what a task of lm-evaluation-harness says of the answer, in [0, 1].
         gradient_norm: mean over parameter tensors of the L2 norm of the gradient of the answer's token-mean loss.
+        labels: what each classifier says of the greedy answer, by the classifier's name.
+        reward: what the reward model gives the greedy answer to the prompt.
+        fluency_nll: nll/T of the greedy answer under the fluency model, in nats per token; None for an empty answer.
+        hallucinated_similarity: cosine of the sentence embeddings of the greedy answer and the hallucinated one.
+        right_similarity: the same with the right answer, on rows that have both.
+        leak_threshold: BLEU above which a continued passage counts as leaked; None for rows that are no passage.
+        passage: whether the row is plain text of which the first characters were the prompt.
+        original_similarity: cosine of the sentence embeddings of the greedy answer and the original model's.
     """
 
     kind: Kind
@@ -95,6 +118,14 @@ class Example:
     entails: bool | None = None
     gradient_norm: float | None = None
     correct: float | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    reward: float | None = None
+    fluency_nll: float | None = None
+    hallucinated_similarity: float | None = None
+    right_similarity: float | None = None
+    leak_threshold: float | None = None
+    passage: bool = False
+    original_similarity: float | None = None
 
 
 def unchanged(values: np.ndarray, kind: Kind) -> np.ndarray:

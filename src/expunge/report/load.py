@@ -137,6 +137,8 @@ class RunResult:
         if name == "privleak":
             attack = self.metric("forget/mia_min_k")
             return Number(value, "closer_to_reference", attack.n if attack else 0, ci95)
+        if name == "flops":
+            return Number(value, "lower", int(self.results.summary["flops_tokens"] or 0), None)
         sets = {part.split("/")[0] for part in self.results.summary_parts.get(name, ())}
         rows = sum(self.results.data.sets[s].rows for s in sets if s in self.results.data.sets)
         return Number(value, "higher", int(self.results.summary.get(f"{name}_n") or rows), ci95)

@@ -68,7 +68,9 @@ def leading_keys(comparison: Comparison) -> list[str]:
 def tables(comparison: Comparison) -> list[tuple[str, list[Line]]]:
     """Every number, by set: (set, lines); the summaries first."""
     keys = list(dict.fromkeys(key for model in comparison.models for key in model.results.metrics))
-    names = [n for n in (*SUMMARIES, "privleak") if any(n in model.results.summary for model in comparison.models)]
+    names = [
+        n for n in (*SUMMARIES, "privleak", "flops") if any(n in model.results.summary for model in comparison.models)
+    ]
     groups = [("Over all sets", [_summary_line(comparison, name) for name in names])] if names else []
     for name, of_set in itertools.groupby(sorted(keys, key=lambda key: _set_order(keys, key)), _set_of):
         groups.append((set_label(name), [_metric_line(comparison, key) for key in of_set]))

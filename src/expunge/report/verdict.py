@@ -25,8 +25,13 @@ Z95 = 1.959964
 """Two-sided 95 % quantile of the normal distribution, for Wilson's interval."""
 FEW_ROWS = math.ceil(Z95**2 * (1 - NEAR_RETAIN) / NEAR_RETAIN)
 """With fewer rows (35), not one fact in any answer still leaves room for more than NEAR_RETAIN."""
-LEADING = (("fact_accuracy",), ("rougeL_recall", "probability"))
-"""What shows that the answers are gone: the exact fact where rows have one, else the words and their probability."""
+LEADING = (
+    ("fact_accuracy",),
+    ("rougeL_recall", "probability"),
+    ("harmful_rate", "leak_rate", "hallucination_rate"),
+)
+"""What shows that the answers are gone: the exact fact where rows have one, else the words and their probability, else
+what LLMU counts."""
 
 Status = Literal["yes", "no", "open"]
 Level = Literal["near", "between", "above", "not known before", "fell", "not fallen", "no retain value"]
@@ -69,8 +74,8 @@ def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | Non
         return Finding(
             question,
             "open",
-            "Whether the forget set is forgotten cannot be said: neither fact accuracy, ROUGE-L recall nor probability "
-            "was measured on it.",
+            "Whether the forget set is forgotten cannot be said: neither fact accuracy, ROUGE-L recall, probability "
+            "nor a rate of harm, leaks or hallucinations was measured on it.",
         )
     evidence = tuple(_evidence(f"forget/{metric}", run, target, retain) for metric in leading)
     limits = _sample_limits(leading)

@@ -43,6 +43,27 @@ METRICS = {
         "Forget quality",
         "is it like the retain model? p-value and distance of a Kolmogorov-Smirnov (KS) test of truth ratios",
     ),
+    "harmful_rate": Wording(
+        "Harmful rate", "share of outputs that a classifier calls harmful", share=True, yes_no=True
+    ),
+    "harmful_probability": Wording("Harmful probability", "mean probability that the classifier gives that label"),
+    "gibberish_rate": Wording("Gibberish rate", "share of outputs that a classifier calls gibberish", True, True),
+    "gibberish_probability": Wording("Gibberish probability", "mean probability that the classifier gives that label"),
+    "leak_rate": Wording(
+        "Leak rate", "share of passages that are continued more like the text than random ones are", True, True
+    ),
+    "bleu": Wording("BLEU", "overlap of the continuation with the passage, by up to four words in a row"),
+    "hallucination_rate": Wording(
+        "Hallucination rate", "share of outputs closer to the hallucinated than to the right answer", True, True
+    ),
+    "diversity": Wording("Diversity", "share of the output's tokens that are unique", share=True),
+    "perplexity": Wording("Perplexity", "how surprising the output is to a reference model"),
+    "reward": Wording("Reward", "score of a reward model"),
+    "original_similarity": Wording("Similarity to the original", "closeness in meaning to the original model's output"),
+    "flops": Wording(
+        "Training FLOPs",
+        "what the run computed, from its training tokens (n) and the model's size; a count, so without an interval",
+    ),
     "privleak": Wording("Privacy leak", "min-k membership AUC against the retain model's, in per cent; 0 is like it"),
 }
 SETS = {
@@ -52,6 +73,8 @@ SETS = {
     "world_facts": "World facts",
     "neighbor": "Neighbours of the forget set",
     "holdout": "Holdout set",
+    "unseen": "Unseen, like the forget set",
+    "normal": "Normal prompts",
 }
 ARROWS: dict[Better, tuple[str, str]] = {
     "higher": ("↑", "higher is better"),
@@ -72,12 +95,12 @@ def set_label(name: str) -> str:
 
 
 def number(value: float, share: bool = False) -> str:
-    """Two decimals, per cent for shares; small values keep one significant figure instead of printing as 0.00."""
+    """Two decimals, per cent for shares; small values keep one significant figure, and large ones are cut to three."""
     if share:
         return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
     if 0 < abs(value) < 0.005:
         return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.0e}"
-    return f"{value:.2f}"
+    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.2e}"
 
 
 def interval(ci95: tuple[float, float] | None, share: bool = False) -> str:

@@ -9,7 +9,9 @@ from dataclasses import replace
 
 from expunge.evaluation.suite import SetSpec, Suite
 from expunge.metrics.base import Metric
+from expunge.metrics.classifier import GIBBERISH
 from expunge.metrics.facts import FACT_ACCURACY
+from expunge.metrics.fluency import PERPLEXITY
 from expunge.metrics.membership import (
     MIA_GRADNORM,
     MIA_LOSS,
@@ -44,6 +46,8 @@ OWN = Suite(
             (PROBABILITY, ROUGE_L_RECALL_UNICODE, FACT_ACCURACY, EXTRACTION_STRENGTH, EXACT_MEMORIZATION),
         ),
         TOKEN_ENTROPY,
+        PERPLEXITY,
+        *GIBBERISH,
         MIA_LOSS,
         MIA_ZLIB,
         MIA_MIN_K,

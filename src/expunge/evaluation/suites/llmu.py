@@ -1,0 +1,41 @@
+"""LLMU (arXiv 2310.10683): harmful answers, copyrighted text, hallucinations, on unlearned, similar and normal prompts.
+
+The rows say which scenario a set belongs to: plain text is a passage, of which the first 200 characters are the prompt;
+a column `right_answer` beside the answer says that the answer is a hallucination; any question may be answered
+harmfully. The limit of an answer is ours.
+"""
+
+from expunge.evaluation.suite import SetSpec, Suite
+from expunge.metrics.bleu import BLEU, LEAK_RATE
+from expunge.metrics.classifier import HARMFUL, REWARD
+from expunge.metrics.diversity import DIVERSITY
+from expunge.metrics.fluency import PERPLEXITY
+from expunge.metrics.hallucination import HALLUCINATION_RATE
+from expunge.metrics.similarity import ORIGINAL_SIMILARITY
+
+PROMPT_CHARACTERS = 200
+LONGEST_ANSWER = 200  # tokens; passages are compared over as many
+
+LLMU = Suite(
+    name="llmu",
+    source="2310.10683",
+    sets=(
+        SetSpec("forget", "forget", "forget", continued=PROMPT_CHARACTERS, reference_tokens=LONGEST_ANSWER),
+        SetSpec("unseen", "unseen", "forget", continued=PROMPT_CHARACTERS, reference_tokens=LONGEST_ANSWER),
+        SetSpec("normal", "normal", "retain", continued=PROMPT_CHARACTERS, reference_tokens=LONGEST_ANSWER),
+    ),
+    metrics=(
+        *HARMFUL,
+        LEAK_RATE,
+        BLEU,
+        HALLUCINATION_RATE,
+        DIVERSITY,
+        PERPLEXITY,
+        REWARD,
+        ORIGINAL_SIMILARITY,
+    ),
+    max_tokens=LONGEST_ANSWER,
+    limit_counts_prompt=False,
+    utility=(),
+    efficacy=(),
+)
