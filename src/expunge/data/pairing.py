@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 # One stream of random numbers for each purpose, so that adding one leaves the others as they were.
-_ORDER, _RETAIN, _TEMPLATE, _RETAIN_TEMPLATE, _MISMATCH = range(5)
+_ORDER, _RETAIN, _TEMPLATE, _RETAIN_TEMPLATE, _MISMATCH, _STEPS = range(6)
 
 Key = tuple[int, ...]
 
@@ -33,6 +33,10 @@ class Pairing:
     def order(self, epoch: int) -> list[int]:
         """The order in which an epoch goes through the forget set."""
         return _permutation(self.seed, _ORDER, epoch, self.forget).tolist()
+
+    def step_order(self, epoch: int, steps: int) -> list[int]:
+        """The order of an epoch's optimiser steps, where they are not those of `order` as it stands."""
+        return _permutation(self.seed, _STEPS, epoch, steps).tolist()
 
     def retain_row(self, epoch: int, index: int) -> int:
         """The retain row that forget row `index` meets; none comes twice before all came once."""

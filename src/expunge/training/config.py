@@ -34,6 +34,9 @@ class UnlearningConfig(TrainingArguments):
         noise: Before training, replace this share of every matrix by fresh noise; the model as it was is the
             reference. With DISTILL+KL: UNDO (2506.06278).
         noise_scale: Scale of that noise.
+        train_sampling_strategy: Which rows share an optimiser step: "random"; "group_by_length", rows of similar
+            length, the longest first; "sequential", as they stand in the forget set. Within a step rows are always
+            dealt to micro-batches by length, which changes no number.
         negate: After training, replace what was learned by so many times its opposite: task-vector negation
             (2212.04089), with an objective that learns the forget set, e.g. GA with forget_weight=-1.
     """
@@ -69,6 +72,11 @@ class UnlearningConfig(TrainingArguments):
         if self.num_train_epochs <= 0 or self.num_train_epochs != int(self.num_train_epochs):
             raise InputError(
                 f"train.num_train_epochs={self.num_train_epochs}: use a whole number of passes over the forget set."
+            )
+        if self.train_sampling_strategy == "batch_rebalance":
+            raise InputError(
+                "train.train_sampling_strategy=batch_rebalance: rows of a step are dealt by length to micro-batches "
+                "and processes anyway. Use random, group_by_length or sequential."
             )
         shares = {"gru_smoothing": self.gru_smoothing, "noise": self.noise, "salient_share": self.salient_share or 0.0}
         for name, share in shares.items():

@@ -1,10 +1,11 @@
 """The forget set as a torch data set whose items say which rows of each view they bring along."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset, Sampler
 
+from expunge.data.batches import Batches
 from expunge.data.pairing import Key, Pairing
 from expunge.data.views import ViewRows
 
@@ -16,21 +17,27 @@ class EpochSampler(Sampler[Item]):
 
     The end of an epoch is filled up with nothing to a multiple of `multiple`, so that every process has as many
     micro-batches as the others without seeing a row twice.
+
+    Args:
+        batches: Which rows share a step and a micro-batch.
+        lengths: From an epoch to the tokens of each forget row with all it meets.
+        multiple: Rows of a micro-batch, over all processes.
     """
 
-    def __init__(self, pairing: Pairing, multiple: int) -> None:
-        self.pairing, self.multiple, self.epoch = pairing, multiple, 0
+    def __init__(self, batches: Batches, lengths: Callable[[int], Sequence[int]], multiple: int) -> None:
+        self.batches, self.lengths, self.multiple, self.epoch = batches, lengths, multiple, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.pairing.forget // self.multiple) * self.multiple
+        return -(-self.batches.pairing.forget // self.multiple) * self.multiple
 
     def __iter__(self) -> Iterator[Item]:
-        yield from ((self.epoch, index) for index in self.pairing.order(self.epoch))
-        yield from [None] * (len(self) - self.pairing.forget)
+        order = self.batches.order(self.epoch, self.lengths(self.epoch))
+        yield from ((self.epoch, index) for index in order)
+        yield from [None] * (len(self) - len(order))
 
 
 class ForgetDataset(Dataset):

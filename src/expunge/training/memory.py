@@ -56,8 +56,8 @@ def plan(shape: Shape) -> dict[str, float]:
         if shape.checkpointing
         else per_layer * shape.layers
     )
-    # Trained parameters are held in full precision by the optimiser's step; their gradients have their type.
     logits = 4.0 * shape.tokens * shape.vocabulary
+    # Trained parameters are held in full precision by the optimiser's step; their gradients have their type.
     trained_bytes = max(shape.weight_bytes, 2.0)
     adapter = shape.trainable if shape.trainable < shape.parameters else 0
     return {

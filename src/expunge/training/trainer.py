@@ -14,13 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
+from expunge.data.batches import Batches, cut_into
 from expunge.data.load import load_rows
 from expunge.data.pairing import Pairing
 from expunge.data.refusals import load_refusals
 from expunge.data.rows import Row
 from expunge.data.views import ViewRows, prepare_rows, refuse_overlap
 from expunge.errors import InputError
-from expunge.models import attach_views, causal_model, check_head, check_layer, load_model
+from expunge.models import attach_views, causal_model, check_head, check_layer, load_model, packs_rows
 from expunge.objectives import Objective, Term, build_objective
 from expunge.objectives.base import RETAIN_VIEWS
 from expunge.training.adaptive import Weights
@@ -146,17 +147,31 @@ class UnlearningTrainer(Steps):
         return rows, Pairing(seed, len(forget), len(retain), len(refusals), answers)
 
     def memory_shape(self) -> Shape:
-        """What the largest micro-batch of the first epoch will need (see `expunge.training.memory`)."""
-        size, order = self.args.per_device_train_batch_size, self.pairing.order(0)
-        # Alternatives are yet to be sampled; they are about as long as the answers.
-        views = ["forget" if view == "forget_alternate" else view for view in self.objective.views]
-        tokens = {
-            index: sum(len(self.rows.encode(v, key).ids) for v in views for key in self.pairing.keys(v, 0, index))
-            for index in order
-        }
-        largest = max(sum(tokens[index] for index in order[at : at + size]) for at in range(0, len(order), size))
+        """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
+        size, batches = self.args.per_device_train_batch_size, self._batches()
+        largest = 0
+        for epoch in range(int(self.args.num_train_epochs)):
+            lengths = self._lengths(epoch)
+            order = batches.order(epoch, lengths)
+            largest = max(largest, *(sum(lengths[i] for i in part) for part in cut_into(order, size)))
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
         return shape_of_model(self.model, [largest], str(self.args.optim), self.args.bf16, checkpointing)
+
+    def _batches(self) -> Batches:
+        size = self.args.per_device_train_batch_size
+        rows_per_step = size * self.args.world_size * self.args.gradient_accumulation_steps
+        packed = packs_rows(causal_model(self.model))
+        return Batches(self.pairing, self.args.train_sampling_strategy, rows_per_step, size, packed)
+
+    def _lengths(self, epoch: int) -> list[int]:
+        """Tokens of each forget row with all it meets in an epoch."""
+        # Alternatives are sampled when training starts; they are about as long as the answers.
+        sampled = bool(self.rows.alternates)
+        views = {v: "forget" if v == "forget_alternate" and not sampled else v for v in self.objective.views}
+        return [
+            sum(len(self.rows.encode(views[v], key).ids) for v in views for key in self.pairing.keys(v, epoch, index))
+            for index in range(self.pairing.forget)
+        ]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """Train; `resume_from_checkpoint=True` continues from the last whole checkpoint, or starts if there is none."""
@@ -211,7 +226,8 @@ class UnlearningTrainer(Steps):
             )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        sampler = EpochSampler(self.pairing, self.args.per_device_train_batch_size * self.args.world_size)
+        multiple = self.args.per_device_train_batch_size * self.args.world_size
+        sampler = EpochSampler(self._batches(), self._lengths, multiple)
         self.add_callback(EpochClock(sampler))
         return sampler
 

@@ -1,0 +1,95 @@
+"""Which rows share an optimiser step, and which of those a micro-batch: in what order an epoch goes through its rows.
+
+Losses are divided by the totals of the whole step, so how a step is cut over micro-batches and processes changes no
+number; it decides how much padding is run, how much memory the largest micro-batch takes, and how long processes wait
+for each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from expunge.data.pairing import Pairing
+
+Strategy = Literal["random", "group_by_length", "sequential"]
+
+# With "group_by_length", rows are sorted by length among this many steps' rows, as transformers does.
+STEPS_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The order of an epoch: a function of the plan's seed, the epoch and the rows' lengths alone.
+
+    Attributes:
+        pairing: The plan of the run.
+        strategy: How steps are filled. "random": by the plan's shuffle. "group_by_length": rows of similar length share
+            a step, the step with the longest row comes first, the others in random order. "sequential": as the rows
+            stand in the forget set.
+        rows_per_step: Over all micro-batches and processes.
+        size: Rows of a micro-batch.
+        packed: Whether rows run one behind the other, without padding.
+    """
+
+    pairing: Pairing
+    strategy: Strategy
+    rows_per_step: int
+    size: int
+    packed: bool
+
+    def order(self, epoch: int, lengths: Sequence[int]) -> list[int]:
+        """Rows in the order in which they are cut into micro-batches, which processes take in turn.
+
+        Args:
+            epoch: Counted from 0.
+            lengths: Tokens of each forget row, together with all rows it meets in this epoch.
+        """
+        cut = evenly if self.packed else together
+        return [row for step in self._steps(epoch, lengths) for row in cut(step, lengths, self.size)]
+
+    def _steps(self, epoch: int, lengths: Sequence[int]) -> list[list[int]]:
+        if self.strategy == "sequential":
+            return cut_into(range(self.pairing.forget), self.rows_per_step)
+        shuffled = self.pairing.order(epoch)
+        if self.strategy == "random":
+            return cut_into(shuffled, self.rows_per_step)
+        groups = cut_into(shuffled, self.rows_per_step * STEPS_AT_ONCE)
+        steps = cut_into([row for group in groups for row in longest_first(group, lengths)], self.rows_per_step)
+        # The last step may be short and must stay the last; the shuffle of the others is of the same plan.
+        full = len(steps) - (len(steps[-1]) < self.rows_per_step)
+        mixed = [steps[i] for i in self.pairing.step_order(epoch, full)] + steps[full:]
+        longest = max(range(full), key=lambda i: max(lengths[row] for row in mixed[i]), default=0)
+        return [mixed.pop(longest), *mixed]
+
+
+def cut_into(rows: Sequence[int], size: int) -> list[list[int]]:
+    """Pieces of `size` rows, the last of what is left."""
+    return [list(rows[at : at + size]) for at in range(0, len(rows), size)]
+
+
+def longest_first(rows: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    """Sorted by length; ties as they stand in the forget set."""
+    return sorted(rows, key=lambda row: (-lengths[row], row))
+
+
+def together(step: Sequence[int], lengths: Sequence[int], size: int) -> list[int]:
+    """Rows of similar length share a micro-batch, so that little of it is padding; the longest come first."""
+    return longest_first(step, lengths)
+
+
+def evenly(step: Sequence[int], lengths: Sequence[int], size: int) -> list[int]:
+    """Every micro-batch gets about as many tokens: without padding, that is what its time and memory follow.
+
+    Rows go, longest first, to the micro-batch with the fewest tokens that has room. All but the last micro-batch are
+    full, and those are ordered by their tokens, most first.
+    """
+    room = [len(piece) for piece in cut_into(step, size)]
+    members: list[list[int]] = [[] for _ in room]
+    tokens = [0] * len(room)
+    for row in longest_first(step, lengths):
+        least = min((i for i in range(len(room)) if len(members[i]) < room[i]), key=lambda i: (tokens[i], i))
+        members[least].append(row)
+        tokens[least] += lengths[row]
+    full = sorted((i for i in range(len(room)) if room[i] == size), key=lambda i: (-tokens[i], i))
+    short = [i for i in range(len(room)) if room[i] < size]
+    return [row for i in full + short for row in members[i]]
