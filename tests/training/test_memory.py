@@ -1,9 +1,14 @@
 """The memory plan: sums that can be done by hand, and advice that helps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from peft import LoraConfig
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import tinymodels as tiny
+from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.training.memory import GIB, cheapest_change, in_words, plan, shape_of, shape_of_model, total
 
 
@@ -35,6 +40,7 @@ def test_full_training_of_a_small_model_by_hand():
         "weights": 4 * n,
         "gradients": 4 * n,
         "optimiser": 8 * n,
+        "reference": 0,
         "activations": 30 * 2 * 4 * (6 * 64 + 2 * 32 + 4 * 128),
         "logits": (1 + 3) * 4 * 30 * 1000,
     }
@@ -64,6 +70,29 @@ def test_the_advice_is_the_first_change_that_fits():
     assert "nf4" in cheapest_change(shape, 12 * GIB)
     assert "smaller model" in cheapest_change(shape, GIB)
     assert "does not fit" in in_words(shape, GIB)
+
+
+def test_advice_for_bfloat16_weights():
+    """Full training of 8B in 80 GB: 6 bytes a parameter, rounded stochastically; in 24 GB: an adapter."""
+    n = parameters(EIGHT_B)
+    full = shape_of(EIGHT_B, n, n, 4, [512, 512], compute_bytes=2, checkpointing=True)
+    assert "bfloat16 weights with stochastic rounding" in cheapest_change(full, 80e9)
+    assert "adamw_bnb_8bit" in cheapest_change(full, 100e9), "float32 weights are kept as long as they fit"
+    assert "an adapter on bfloat16 weights" in cheapest_change(full, 24e9)
+    already = replace(full, weight_bytes=2.0, state_bytes=2.0)
+    assert "adapter" in cheapest_change(already, 0.9 * total(already))
+
+
+def test_the_reference_keeps_a_head_where_training_changes_the_models(tokenizer, tmp_path):
+    lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    held = {}
+    for name, objective, adapter in (("KL", "NPO+KL", None), ("GD", "NPO+GD", None), ("lora", "NPO+KL", lora)):
+        args = UnlearningConfig(output_dir=str(tmp_path), objective=objective, use_cpu=True)
+        model = tiny.tiny_llama(tokenizer)
+        head = model.lm_head.weight
+        trainer = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, adapter)
+        held[name] = plan(trainer.memory_shape())["reference"]
+    assert held == {"KL": head.numel() * 4, "GD": 0, "lora": 0}
 
 
 def test_checkpointing_keeps_less():

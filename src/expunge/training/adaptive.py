@@ -17,10 +17,15 @@ WEIGHTS_FILE = "objective_weights.json"
 
 
 class Weights(TrainerCallback):
-    """Holds the terms' weights, updates them once per optimiser step, and saves them with each checkpoint."""
+    """Holds the terms' weights, updates them once per optimiser step, and saves them with each checkpoint.
+
+    Attributes:
+        now: For the next optimiser step, or the one under way.
+        used: Those of the step before: what its logged loss was weighted with.
+    """
 
     def __init__(self, objective: Objective, accelerator: Any) -> None:
-        self.now = objective.weights
+        self.now = self.used = objective.weights
         self._objective, self._accelerator = objective, accelerator
         self._values = torch.zeros(len(self.now), dtype=torch.float64, device=accelerator.device)
 
@@ -34,7 +39,7 @@ class Weights(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         values = self._accelerator.reduce(self._values, reduction="sum").tolist()
-        self.now = self._objective.next_weights(self.now, dict(zip(self.now, values, strict=True)))
+        self.used, self.now = self.now, self._objective.next_weights(self.now, dict(zip(self.now, values, strict=True)))
         self._values = torch.zeros_like(self._values)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -27,6 +27,7 @@ class Shape:
         width, layers, inner, vocabulary: Of the model.
         key_value: Width of the keys, as of the values.
         checkpointing: Whether activations are computed again in the backward.
+        frozen_head: Whether the reference keeps a copy of the output head (KL and soft targets, full training).
     """
 
     parameters: int
@@ -41,6 +42,7 @@ class Shape:
     vocabulary: int
     key_value: int
     checkpointing: bool = False
+    frozen_head: bool = False
 
 
 def plan(shape: Shape) -> dict[str, float]:
@@ -64,6 +66,7 @@ def plan(shape: Shape) -> dict[str, float]:
         "weights": shape.parameters * shape.weight_bytes + adapter * 4.0,
         "gradients": shape.trainable * (4.0 if adapter else trained_bytes),
         "optimiser": shape.trainable * shape.state_bytes,
+        "reference": shape.frozen_head * shape.vocabulary * shape.width * shape.weight_bytes,
         "activations": shape.tokens * kept,
         # In float32: what is kept for the backward; and logits, their log-softmax and its gradient of one chunk.
         "logits": min(KEPT_LOGIT_BYTES, logits) + 3.0 * min(LOGIT_BYTES, logits),
@@ -80,24 +83,37 @@ def cheapest_change(shape: Shape, available: float) -> str | None:
     if total(shape) <= available:
         return None
     half = replace(shape, tokens=-(-shape.tokens // 2))
-    small = replace(shape, tokens=-(-shape.tokens // 8))
-    adapter = max(1, shape.parameters // 200)
-    lora = replace(small, checkpointing=True, trainable=min(adapter, shape.trainable), state_bytes=8)
+    again = replace(shape, checkpointing=True)
+    small = replace(again, tokens=-(-shape.tokens // 8))
+    eight_bit = replace(small, state_bytes=min(2, shape.state_bytes))
+    # AdamW8bit of torchao; the first with 8-bit state that rounds stochastically.
+    rounded = replace(eight_bit, **_in_bfloat16(shape))
+    adapter = min(max(1, shape.parameters // 200), shape.trainable)
+    lora = replace(small, trainable=adapter, state_bytes=8, frozen_head=False)
+    eighth = "train.activation_checkpointing=true and an eighth of the micro-batch"
     changes = [
         ("halve train.per_device_train_batch_size and double train.gradient_accumulation_steps", half),
-        ("train.activation_checkpointing=true", replace(shape, checkpointing=True)),
-        ("train.activation_checkpointing=true and an eighth of the micro-batch", replace(small, checkpointing=True)),
+        ("train.activation_checkpointing=true", again),
+        (eighth, small),
+        (f"{eighth}, and an optimiser with 8-bit state, train.optim=adamw_bnb_8bit", eight_bit),
         (
-            "also an optimiser with 8-bit state, train.optim=adamw_bnb_8bit",
-            replace(small, checkpointing=True, state_bytes=2),
+            f"{eighth}, and bfloat16 weights with stochastic rounding and 8-bit state, "
+            "--dtype bfloat16 train.optim=adamw_torch_8bit",
+            rounded,
         ),
         ("an adapter instead of all weights, lora.r=8", lora),
-        ("an adapter on 4-bit weights, lora.r=8 quantization=nf4", replace(lora, weight_bytes=0.55)),
+        ("an adapter on bfloat16 weights, lora.r=8 --dtype bfloat16", replace(lora, **_in_bfloat16(shape))),
+        ("an adapter on 4-bit weights, lora.r=8 --quantization nf4", replace(lora, weight_bytes=0.55)),
     ]
     for words, changed in changes:
         if total(changed) <= available:
             return words
     return "a smaller model or a larger device: none of the changes known here is enough"
+
+
+def _in_bfloat16(shape: Shape) -> dict[str, float]:
+    """Weights in bfloat16, and what is computed with them."""
+    return {"weight_bytes": min(2.0, shape.weight_bytes), "compute_bytes": min(2.0, shape.compute_bytes)}
 
 
 def shape_of(

@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,10 @@ class UnlearningTrainer(Steps):
             order = batches.order(epoch, lengths)
             largest = max(largest, *(sum(lengths[i] for i in part) for part in cut_into(order, size)))
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
-        return shape_of_model(self.model, [largest], str(self.args.optim), self.args.bf16, checkpointing)
+        shape = shape_of_model(self.model, [largest], str(self.args.optim), self.args.bf16, checkpointing)
+        head = causal_model(self.model).get_output_embeddings()
+        copied = self.objective.uses("logits") and any(p.requires_grad for p in head.parameters())
+        return replace(shape, frozen_head=copied)
 
     def _batches(self) -> Batches:
         size = self.args.per_device_train_batch_size
@@ -289,6 +293,7 @@ class UnlearningTrainer(Steps):
             "epoch": self.state.epoch,
             "loss": logs["loss"],
             "terms": terms,
+            **({"weights": self.weights.used} if self.weights else {}),
             "grad_norm": logs["grad_norm"],
             "learning_rate": logs["learning_rate"],
             "seconds": round(time.time() - start_time, 3) if start_time else None,
