@@ -44,6 +44,10 @@ class ViewRows:
                 raise InputError(f"{view.partition('_')[0]} set, row {key[0]}: {error}") from error
         return self._known[view, key]
 
+    def remember(self, encoded: Mapping[tuple[str, Key], Encoded]) -> None:
+        """Take token ids of rows, by view and key, that were worked out before."""
+        self._known.update(encoded)
+
     def cut(self, keys: Mapping[str, Sequence[Key]]) -> dict[str, Cut]:
         """The rows of several views by their keys."""
         return {view: Cut(tuple(ks), tuple(self.encode(view, k) for k in ks)) for view, ks in keys.items()}

@@ -37,6 +37,8 @@ class UnlearningConfig(TrainingArguments):
         train_sampling_strategy: Which rows share an optimiser step: "random"; "group_by_length", rows of similar
             length, the longest first; "sequential", as they stand in the forget set. Within a step rows are always
             dealt to micro-batches by length, which changes no number.
+        compile_functions: Compile what is computed from logits (`torch.compile`). `torch_compile`, which would compile
+            the whole model, does not know views.
         negate: After training, replace what was learned by so many times its opposite: task-vector negation
             (2212.04089), with an objective that learns the forget set, e.g. GA with forget_weight=-1.
     """
@@ -53,6 +55,7 @@ class UnlearningConfig(TrainingArguments):
     noise: float = 0.0
     noise_scale: float = 0.1
     negate: float | None = None
+    compile_functions: bool = False
 
     learning_rate: float = 1e-5
     num_train_epochs: float = 5.0
@@ -78,6 +81,8 @@ class UnlearningConfig(TrainingArguments):
                 "train.train_sampling_strategy=batch_rebalance: rows of a step are dealt by length to micro-batches "
                 "and processes anyway. Use random, group_by_length or sequential."
             )
+        if self.torch_compile:
+            raise InputError("train.torch_compile: use train.compile_functions=true, which compiles what is expensive.")
         shares = {"gru_smoothing": self.gru_smoothing, "noise": self.noise, "salient_share": self.salient_share or 0.0}
         for name, share in shares.items():
             if not 0 <= share <= 1:

@@ -16,15 +16,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from transformers.trainer_utils import TrainOutput
 
 from expunge.data.batches import Batches, cut_into
-from expunge.data.load import load_rows
-from expunge.data.pairing import Pairing
-from expunge.data.refusals import load_refusals
 from expunge.data.rows import Row
-from expunge.data.views import ViewRows, prepare_rows, refuse_overlap
 from expunge.errors import InputError
 from expunge.models import attach_views, causal_model, check_head, check_layer, load_model, packs_rows
 from expunge.objectives import Objective, Term, build_objective
-from expunge.objectives.base import RETAIN_VIEWS
 from expunge.training.adaptive import Weights
 from expunge.training.alternates import prepare_alternates
 from expunge.training.callbacks import EpochClock, Progress, WholeCheckpoint
@@ -34,6 +29,7 @@ from expunge.training.dataset import Collator, EpochSampler, ForgetDataset
 from expunge.training.guard import Guard
 from expunge.training.memory import Shape, shape_of_model
 from expunge.training.reference import Reference
+from expunge.training.rows import plan_rows
 from expunge.training.views import compute, count
 from expunge.training.weights import Origin, add_noise
 from expunge.training.wrappers import Steps, freeze_all_but_salient
@@ -79,16 +75,17 @@ class UnlearningTrainer(Steps):
             processing_class = processing_class or tokenizer
         if processing_class is None:
             raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
-        options = args.objective_options
-        self.objective = build_objective(objective or args.objective, options)
+        self.objective = build_objective(objective or args.objective, args.objective_options)
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         length = min((n for n in (args.max_length, context) if n), default=None)
-        self.rows, pairing = self._plan(forget_dataset, retain_dataset, refusals, processing_class, length, args.seed)
+        self.rows, pairing = plan_rows(
+            self.objective, forget_dataset, retain_dataset, refusals, processing_class, length, args
+        )
         if peft_config is not None:
             model = _with_adapter(model, peft_config, place)
         _freeze_layers(model, self.objective)
         check_head(causal_model(model))
-        attach_views(model)
+        attach_views(model, args.compile_functions)
         self.reference: Reference | None = None
         dataset = ForgetDataset(pairing, self.objective.views)
         super().__init__(
@@ -113,39 +110,6 @@ class UnlearningTrainer(Steps):
             self.add_callback(self.weights)
         self.add_callback(WholeCheckpoint())
         self._tokens = 0
-
-    def _plan(
-        self,
-        forget: Sequence[Row] | str | Path,
-        retain: Sequence[Row] | str | Path | None,
-        refusals: Sequence[str] | None,
-        tokenizer: PreTrainedTokenizerBase,
-        length: int | None,
-        seed: int,
-    ) -> tuple[ViewRows, Pairing]:
-        forget, retain = (load_rows(s) if isinstance(s, (str, Path)) else list(s or ()) for s in (forget, retain))
-        forget = prepare_rows(tokenizer, forget, length, "forget")
-        views = self.objective.views
-        needs_retain = [v for v in views if v in RETAIN_VIEWS or v == "forget_mismatch"]
-        if needs_retain:
-            if not retain:
-                raise InputError(f"Objective {self.objective.name} needs a retain set, and it is missing or empty.")
-            refuse_overlap(forget, retain)
-            retain = prepare_rows(tokenizer, retain, length, "retain")
-        refusals = list(refusals or load_refusals()) if any(view.endswith("_idk") for view in views) else []
-        answers = max((getattr(part.term, "answers", 0) for part in self.objective.terms), default=0)
-        rows = ViewRows(tokenizer, forget, retain, refusals, max_length=length)
-        cut_short = 0
-        for name, members in (("forget", forget), ("retain", retain if needs_retain else [])):
-            for i in range(len(members)):
-                cut_short += (
-                    length is not None and len(rows.encode(name, (i,)).ids) == length and bool(members[i].turns)
-                )
-        if cut_short:
-            warnings.warn(
-                f"{cut_short} row(s) fill the maximum of {length} tokens; what is beyond is cut.", stacklevel=3
-            )
-        return rows, Pairing(seed, len(forget), len(retain), len(refusals), answers)
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
@@ -187,7 +151,7 @@ class UnlearningTrainer(Steps):
         if self.weights and resume_from_checkpoint:
             self.weights.load(resume_from_checkpoint)
         if "forget_alternate" in self.objective.views:
-            with self.args.main_process_first(desc="alternative answers"):
+            with self.args.main_process_first(local=False, desc="alternative answers"):
                 self.rows.alternates = prepare_alternates(
                     folder / "reference",
                     causal_model(self.model),
@@ -198,7 +162,7 @@ class UnlearningTrainer(Steps):
                     quiet=bool(self.args.disable_tqdm),
                 )
         if self.objective.uses_reference:
-            with self.args.main_process_first(desc="reference values"):
+            with self.args.main_process_first(local=False, desc="reference values"):
                 self.reference = Reference.prepare(
                     folder / "reference",
                     causal_model(self.model),
