@@ -1,6 +1,7 @@
 """The one forward, fingerprints and loading."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from expunge.models import (
     token_values,
 )
 from expunge.models.forward import plan_passes
-from expunge.objectives import log_probability
+from expunge.objectives import ME, log_probability
 
 
 @pytest.mark.parametrize("overhead", [0, 10, 1000])
@@ -47,6 +48,39 @@ def test_log_probabilities_are_those_of_the_row_alone(tokenizer, model, monkeypa
             logp = model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
             alone += [logp[t - 1, row.ids[t]] for t in range(row.start, len(row.ids))]
     torch.testing.assert_close(ours, torch.stack(alone), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile on the CPU needs a compiler")
+def test_compiled_functions_give_the_same_values_and_gradients(tokenizer, model):
+    rows = [encode(tokenizer, row) for row in tiny.FORGET]
+    functions = [log_probability, ME().token]
+
+    def both(compiled):
+        model.zero_grad()
+        values = torch.stack(token_values(model, [Request(rows, functions)], compiled)[0])
+        values.square().sum().backward()
+        return values.detach(), model.model.layers[0].mlp.up_proj.weight.grad.clone()
+
+    torch.testing.assert_close(both(True), both(False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_logits_computed_again_give_the_same_gradients(tokenizer, model, monkeypatch, room):
+    requests = [
+        Request([encode(tokenizer, row) for row in rows], [log_probability]) for rows in (tiny.FORGET, tiny.RETAIN)
+    ]
+
+    def gradients():
+        model.zero_grad()
+        torch.cat([values for [values] in token_values(model, requests)]).square().sum().backward()
+        return [p.grad.clone() for p in model.parameters()]
+
+    kept = gradients()
+    token_bytes = 4 * len(tokenizer)
+    monkeypatch.setattr("expunge.models.forward.LOGIT_BYTES", 5 * token_bytes)
+    monkeypatch.setattr("expunge.models.forward.KEPT_LOGIT_BYTES", room * token_bytes)
+    torch.testing.assert_close(gradients(), kept, rtol=1e-4, atol=1e-5)
 
 
 def test_an_attached_model_still_generates_and_its_copy_is_its_own(tokenizer, model):

@@ -20,11 +20,11 @@ def causal_model(model: "PreTrainedModel | PeftModel") -> PreTrainedModel:
     return model if isinstance(model, PreTrainedModel) else model.get_base_model()
 
 
-def attach_views(model: "PreTrainedModel | PeftModel") -> None:
+def attach_views(model: "PreTrainedModel | PeftModel", compiled: bool = False) -> None:
     """Give the model's forward a second entrance: `views`, a list of requests, returns their token values.
 
     The work has to happen inside the forward: that is where DDP prepares its gradient reduction and FSDP2 gathers the
-    output head that the chunks of logits need.
+    output head that the chunks of logits need. `compiled` runs what is computed from logits through `torch.compile`.
     """
     causal = causal_model(model)
     pack_rows(causal)
@@ -32,7 +32,7 @@ def attach_views(model: "PreTrainedModel | PeftModel") -> None:
 
     @wraps(original)  # `generate` reads the signature
     def forward(self: PreTrainedModel, *args: Any, views: Sequence[Request] | None = None, **kwargs: Any) -> Any:
-        return original(self, *args, **kwargs) if views is None else token_values(self, views)
+        return original(self, *args, **kwargs) if views is None else token_values(self, views, compiled)
 
     causal.forward = MethodType(forward, causal)  # a method, so that a deep copy runs the copy's own weights
 

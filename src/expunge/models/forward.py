@@ -8,6 +8,7 @@ the numbers are those of the row alone, and the fastest attention kernels apply.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 import torch
@@ -29,7 +30,7 @@ PASS_OVERHEAD_TOKENS = {"cpu": 64, "cuda": 4096}
 # Logits are computed in chunks of this size,
 LOGIT_BYTES = 64 * 2**20
 # and of one forward so many are kept for the backward; those beyond are computed again when needed.
-KEPT_LOGIT_BYTES = 512 * 2**20
+KEPT_LOGIT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -181,12 +182,13 @@ def _in_passes(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Seq
     return kept
 
 
-def token_values(model: PreTrainedModel, requests: Sequence[Request]) -> list[list[Tensor]]:
+def token_values(model: PreTrainedModel, requests: Sequence[Request], compiled: bool = False) -> list[list[Tensor]]:
     """Compute every requested function at every predicted token.
 
     Args:
         model: The causal language model itself (not a wrapper).
         requests: At least one, with at least one row in all.
+        compiled: Run the functions through `torch.compile`.
 
     Returns:
         For each request, for each of its functions: values [tokens] or [tokens, k], row after row.
@@ -194,7 +196,7 @@ def token_values(model: PreTrainedModel, requests: Sequence[Request]) -> list[li
     head = live_head(model)
     values, room = [], KEPT_LOGIT_BYTES
     for request, hidden in zip(requests, hidden_states(model, requests), strict=True):
-        found, used = _values(head, request, hidden, room)
+        found, used = _values(head, request, hidden, room, compiled)
         values.append(found)
         room -= used
     return values
@@ -205,17 +207,21 @@ def targets(request: Request) -> list[int]:
     return [token for row in request.rows for token in row.ids[request.first(row) :]]
 
 
-def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor, room: int) -> tuple[list[Tensor], int]:
+def _values(
+    head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor, room: int, compiled: bool
+) -> tuple[list[Tensor], int]:
     """The values of one request, and how many of `room` bytes its logits take until the backward."""
     wanted = _to(torch.tensor(targets(request), dtype=torch.long), hidden.device)
     if request.layer is not None:
         theirs = None if request.reference is None else _to(request.reference, hidden.device).float()
         return [function(hidden.float(), wanted, theirs) for function in request.functions], 0
 
+    functions = [_compiled(function) for function in request.functions] if compiled else request.functions
+
     def chunk(part: Tensor, target: Tensor, reference: Tensor | None) -> tuple[Tensor, ...]:
         logits = head(part)
         theirs = None if reference is None else request.reference_head(reference)
-        return tuple(function(logits, target, theirs) for function in request.functions)
+        return tuple(function(logits, target, theirs) for function in functions)
 
     token_bytes = 4 * _vocabulary(head, hidden)
     size, used = max(1, LOGIT_BYTES // token_bytes), 0
@@ -231,6 +237,11 @@ def _values(head: Callable[[Tensor], Tensor], request: Request, hidden: Tensor, 
         else:
             parts.append(checkpoint(chunk, *args, use_reentrant=False))
     return [torch.cat(column) for column in zip(*parts, strict=True)], used
+
+
+@cache
+def _compiled(function: TokenFunction) -> TokenFunction:
+    return torch.compile(function, dynamic=True)
 
 
 @torch.no_grad()
