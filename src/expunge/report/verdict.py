@@ -219,6 +219,8 @@ def _level(metric: str, measured: Number, target: RunResult | None, retain: RunR
     ends = bounds(metric, measured)
     before = target.metric(f"forget/{metric}") if target else None
     known = bounds(metric, before) if before else None
+    if before is not None and before.value == 0:  # nothing was there that could become less
+        return "not known before"
     if retain is None:
         return "no retain value" if ends is None or known is None else "fell" if ends[1] < known[0] else "not fallen"
     never = retain.metric(f"forget/{metric}")
