@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -144,20 +143,18 @@ def _hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]
     ids = [row.ids[: max(1, len(row.ids) - ahead)] for row in rows]
     firsts = [request.first(row) - ahead for request in requests for row in request.rows]
     wanted = [range(first, len(row.ids) - ahead) for first, row in zip(firsts, rows, strict=True)]
-    run = _in_line if packs_rows(model) else _in_passes
-    return list(run(model, ids, wanted).split([request.tokens() for request in requests]))
-
-
-def _in_line(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Sequence[range]) -> Tensor:
-    """Outputs at the wanted positions of each row, row after row, all in one pass without padding."""
-    hidden = run_packed(model.get_decoder(), ids, model.device)
-    starts = accumulate((len(row) for row in ids), initial=0)
-    keep = [start + position for start, positions in zip(starts, wanted, strict=False) for position in positions]
-    return hidden[_to(torch.tensor(keep, dtype=torch.long), hidden.device)]
+    if packs_rows(model):
+        prompts = [min(row.start, len(part)) for row, part in zip(rows, ids, strict=True)]
+        hidden, places = run_packed(model.get_decoder(), ids, prompts, model.device)
+        keep = [place[p] for place, positions in zip(places, wanted, strict=True) for p in positions]
+        kept = hidden[_to(torch.tensor(keep, dtype=torch.long), hidden.device)]
+    else:
+        kept = _in_passes(model, ids, wanted)
+    return list(kept.split([request.tokens() for request in requests]))
 
 
 def _in_passes(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Sequence[range]) -> Tensor:
-    """The same in the padded passes that waste least."""
+    """Outputs at the wanted positions of each row, row after row, from the padded passes that waste least."""
     device = model.device
     pieces: list[Tensor] = []
     spans: list[tuple[int, int]] = [(0, 0)] * len(ids)

@@ -1,10 +1,13 @@
 """Rows one behind the other in a single line: no padding, and one pass however their lengths differ.
 
 Everything but attention looks at one token at a time and does not care whose neighbour it is. Attention is handed the
-rows' lengths and keeps each row to itself: flash attention by itself, the CPU's row after row.
+rows' lengths and keeps each row to itself: flash attention on its own, the CPU's row after row. There a prompt with
+several completions (the answer, a refusal) is computed once.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
@@ -18,21 +21,79 @@ ROW_BY_ROW = "expunge_row_by_row"
 _packing: WeakSet[PreTrainedModel] = WeakSet()
 
 
+@dataclass(frozen=True)
+class Line:
+    """Rows laid one behind the other, in segments.
+
+    Rows that begin with the same prompt share it: it is one segment, and their completions are segments behind it.
+
+    Attributes:
+        ids: Of all segments, one behind the other.
+        positions: Of each token in its own row.
+        lengths: Tokens of each segment.
+        parents: The segment that comes before it in its row; None: it begins one.
+        places: For each row, where its tokens stand in `ids`.
+    """
+
+    ids: list[int]
+    positions: list[int]
+    lengths: list[int]
+    parents: list[int | None]
+    places: list[Sequence[int]]
+
+
+def lay_out(rows: Sequence[Sequence[int]], prompts: Sequence[int], share: bool = True) -> Line:
+    """Lay rows in a line.
+
+    Args:
+        rows: Token ids of each row.
+        prompts: How many tokens of each row are its prompt.
+        share: Whether rows may share a prompt.
+    """
+    line = Line([], [], [], [], [])
+    beginnings = [tuple(row[:prompt]) for row, prompt in zip(rows, prompts, strict=True)]
+    times = Counter(beginnings) if share else {}
+    shared: dict[tuple[int, ...], tuple[int, range]] = {}
+
+    def append(ids: Sequence[int], first: int, parent: int | None) -> range:
+        place = range(len(line.ids), len(line.ids) + len(ids))
+        line.ids.extend(ids)
+        line.positions.extend(range(first, first + len(ids)))
+        line.lengths.append(len(ids))
+        line.parents.append(parent)
+        return place
+
+    for row, prompt, beginning in zip(rows, prompts, beginnings, strict=True):
+        if times.get(beginning, 1) == 1 or not prompt:
+            line.places.append(append(row, 0, None))
+            continue
+        if beginning not in shared:
+            shared[beginning] = len(line.lengths), append(beginning, 0, None)
+        parent, place = shared[beginning]
+        rest = append(row[prompt:], prompt, parent) if len(row) > prompt else ()
+        line.places.append([*place, *rest])
+    return line
+
+
 def row_by_row(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    row_lengths: Sequence[int] | None = None,
+    line: Line | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each row of a line [1, heads, tokens, width]; plain SDPA where no lengths are given."""
-    if row_lengths is None:
+    """Causal attention within each row of a line [1, heads, tokens, width]; plain SDPA where it is none."""
+    if line is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    rows = zip(*(states.split(list(row_lengths), dim=2) for states in (query, key, value)), strict=True)
-    window = options.get("sliding_window")
-    found = [sdpa_attention_forward(module, q, k, v, _band(q, window), **options)[0] for q, k, v in rows]
+    queries, keys, values = (states.split(line.lengths, dim=2) for states in (query, key, value))
+    found = []
+    for q, k, v, parent in zip(queries, keys, values, line.parents, strict=True):
+        if parent is not None:
+            k, v = torch.cat([keys[parent], k], dim=2), torch.cat([values[parent], v], dim=2)
+        mask = _mask(q.shape[2], k.shape[2], options.get("sliding_window"), q.device)
+        found.append(sdpa_attention_forward(module, q, k, v, mask, **options)[0])
     return torch.cat(found, dim=1), None
 
 
@@ -40,14 +101,13 @@ AttentionInterface.register(ROW_BY_ROW, row_by_row)
 AttentionMaskInterface.register(ROW_BY_ROW, sdpa_mask)
 
 
-def _band(query: Tensor, window: int | None) -> Tensor | None:
-    """The mask of a row longer than its sliding window [1, 1, tokens, tokens]; None: causal is all it takes."""
-    tokens = query.shape[2]
-    if window is None or tokens <= window:
+def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Which of a row's tokens each of its last ones sees [1, 1, queries, keys]; None: causal is all it takes."""
+    if queries == keys and (window is None or keys <= window):
         return None
-    position = torch.arange(tokens, device=query.device)
-    distance = position[:, None] - position[None, :]
-    return ((distance >= 0) & (distance < window))[None, None]
+    position = torch.arange(keys, device=device)
+    distance = position[-queries:, None] - position[None, :]
+    return ((distance >= 0) & (distance < (window or keys)))[None, None]
 
 
 def pack_rows(model: PreTrainedModel) -> bool:
@@ -75,24 +135,22 @@ def packs_rows(model: PreTrainedModel) -> bool:
     return model in _packing and row_by_row == (model.device.type == "cpu")
 
 
-def run_packed(decoder: nn.Module, ids: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """The decoder's output for every token of every row: [tokens, width]."""
-    lengths = [len(row) for row in ids]
-    line = torch.tensor([[token for row in ids for token in row]], device=device)
-    positions = torch.tensor([[i for length in lengths for i in range(length)]], device=device)
-    ends = torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
-    return decoder(
-        input_ids=line,
-        position_ids=positions,
-        # Four dimensions are taken for a finished mask, so that none is made: the lengths keep the rows apart.
-        attention_mask=torch.empty(1, 1, 0, 0, device=device) if device.type == "cpu" else None,
-        use_cache=False,
-        row_lengths=lengths,
-        cu_seq_lens_q=ends,
-        cu_seq_lens_k=ends,
-        max_length_q=max(lengths),
-        max_length_k=max(lengths),
-    ).last_hidden_state[0]
+def run_packed(
+    decoder: nn.Module, rows: Sequence[Sequence[int]], prompts: Sequence[int], device: torch.device
+) -> tuple[Tensor, list[Sequence[int]]]:
+    """The decoder's output for every token of a line [tokens, width], and where each row's tokens stand in it."""
+    on_cpu = device.type == "cpu"
+    line = lay_out(rows, prompts, share=on_cpu)
+    if on_cpu:
+        # Four dimensions are taken for a finished mask, so that none is made: the line keeps the rows apart.
+        options = {"line": line, "attention_mask": torch.empty(1, 1, 0, 0)}
+    else:
+        ends = torch.tensor([0, *line.lengths], device=device).cumsum(0, dtype=torch.int32)
+        longest = max(line.lengths)
+        options = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
+    ids, positions = (torch.tensor([values], device=device) for values in (line.ids, line.positions))
+    output = decoder(input_ids=ids, position_ids=positions, use_cache=False, **options)
+    return output.last_hidden_state[0], line.places
 
 
 @torch.no_grad()
@@ -100,13 +158,14 @@ def _same_numbers(model: PreTrainedModel) -> bool:
     """Compare two rows in a line with the same rows on their own."""
     training = model.training
     model.eval()
-    decoder, rows = model.get_decoder(), [[0, 1, 2, 3, 4], [4, 3, 1]]
+    decoder, rows = model.get_decoder(), [[0, 1, 2, 3, 4], [4, 3, 1], [0, 1, 5]]
     try:
-        together = run_packed(decoder, rows, model.device)
+        together, places = run_packed(decoder, rows, [2, 2, 2], model.device)
         alone = [decoder(input_ids=torch.tensor([r], device=model.device), use_cache=False)[0][0] for r in rows]
     except (TypeError, ValueError, RuntimeError, AttributeError):  # an architecture that cannot be called like this
         return False
     finally:
         model.train(training)
     tolerance = 1e-4 if together.dtype == torch.float32 else 3e-2
-    return torch.allclose(together, torch.cat(alone), rtol=tolerance, atol=tolerance)
+    apart = torch.cat([together[list(place)] for place in places])
+    return torch.allclose(apart, torch.cat(alone), rtol=tolerance, atol=tolerance)
