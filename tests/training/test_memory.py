@@ -40,6 +40,7 @@ def test_full_training_of_a_small_model_by_hand():
         "weights": 4 * n,
         "gradients": 4 * n,
         "optimiser": 8 * n,
+        "cast weights": 0,
         "reference": 0,
         "activations": 30 * 2 * 4 * (6 * 64 + 2 * 32 + 4 * 128),
         "logits": (1 + 3) * 4 * 30 * 1000,
@@ -77,7 +78,7 @@ def test_advice_for_bfloat16_weights():
     n = parameters(EIGHT_B)
     full = shape_of(EIGHT_B, n, n, 4, [512, 512], compute_bytes=2, checkpointing=True)
     assert "bfloat16 weights with stochastic rounding" in cheapest_change(full, 80e9)
-    assert "adamw_bnb_8bit" in cheapest_change(full, 100e9), "float32 weights are kept as long as they fit"
+    assert "adamw_bnb_8bit" in cheapest_change(full, 110e9), "float32 weights are kept as long as they fit"
     assert "an adapter on bfloat16 weights" in cheapest_change(full, 24e9)
     already = replace(full, weight_bytes=2.0, state_bytes=2.0)
     assert "adapter" in cheapest_change(already, 0.9 * total(already))

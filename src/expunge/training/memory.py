@@ -66,6 +66,8 @@ def plan(shape: Shape) -> dict[str, float]:
         "weights": shape.parameters * shape.weight_bytes + adapter * 4.0,
         "gradients": shape.trainable * (4.0 if adapter else trained_bytes),
         "optimiser": shape.trainable * shape.state_bytes,
+        # Autocast keeps a copy of every trained weight it has cast until the forward is over.
+        "cast weights": shape.trainable * shape.compute_bytes * (shape.compute_bytes < shape.weight_bytes),
         "reference": shape.frozen_head * shape.vocabulary * shape.width * shape.weight_bytes,
         "activations": shape.tokens * kept,
         # In float32: what is kept for the backward; and logits, their log-softmax and its gradient of one chunk.

@@ -120,7 +120,7 @@ class UnlearningTrainer(Steps):
             order = batches.order(epoch, lengths)
             largest = max(largest, *(sum(lengths[i] for i in part) for part in cut_into(order, size)))
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
-        shape = shape_of_model(self.model, [largest], str(self.args.optim), self.args.bf16, checkpointing)
+        shape = shape_of_model(self.model, [largest], self.args.optim.value, self.args.bf16, checkpointing)
         head = causal_model(self.model).get_output_embeddings()
         copied = self.objective.uses("logits") and any(p.requires_grad for p in head.parameters())
         return replace(shape, frozen_head=copied)
