@@ -50,6 +50,12 @@ def evaluate_model(
         int | None, typer.Option(min=1, help="Most tokens of a scoring batch; changes time and memory, no number.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    vllm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON", help="Python of an environment with vLLM, which then answers the prompts (on a GPU)."
+        ),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be run, and run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
@@ -94,6 +100,7 @@ def evaluate_model(
         fluency_model=fluency_model,
         batch_tokens=batch_tokens,
         device=device,
+        vllm=vllm,
         out=out,
         progress=True,
     )

@@ -15,8 +15,10 @@ from expunge.errors import InputError, unknown
 from expunge.evaluation import processes
 from expunge.evaluation.aggregate import add_controls, add_cost, measurements, summarise
 from expunge.evaluation.cost import run_cost
+from expunge.evaluation.engine import Vllm, check_readable, find_vllm, vllm_answers
 from expunge.evaluation.extended import extended
 from expunge.evaluation.fingerprints import code_section, data_section, recipe_section, same
+from expunge.evaluation.generator import stop_tokens
 from expunge.evaluation.harness import HarnessSuite, run_tasks
 from expunge.evaluation.judging import Judges, open_judges
 from expunge.evaluation.measure import corpus_threshold, examples, run_plan
@@ -46,6 +48,7 @@ class Setting:
     device: str | torch.device | None
     progress: bool
     task_folder: str | None
+    vllm: Vllm | None = None
     original: Results | None = None
 
 
@@ -67,6 +70,7 @@ def evaluate(
     fluency_model: str | None = None,
     batch_tokens: int | None = None,
     device: str | torch.device | None = None,
+    vllm: str | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> Results:
@@ -96,6 +100,7 @@ def evaluate(
             and the reward model it is loaded when the evaluated model, where that was given as a path, has been let go.
         batch_tokens: the most tokens of a scoring batch, padding included.
         device: default: a GPU if there is one.
+        vllm: the Python of an environment with vLLM, which then answers the prompts; models must be given as paths.
         out: where to write results.json and the rest; results there are used again if every fingerprint matches.
         progress: show progress bars on the error stream.
 
@@ -114,6 +119,10 @@ def evaluate(
     if retain_model is not None and retain_results is not None:
         raise InputError("Give --retain-model or --retain-results, not both.")
     processes.start()
+    if vllm is not None and processes.together():
+        raise InputError("vLLM answers in one process: leave --vllm out, or do not launch several.")
+    if vllm is not None and isinstance(suite, HarnessSuite):
+        raise InputError(f"Suite {suite.name!r} runs lm-evaluation-harness on the loaded model: leave --vllm out.")
     suite = extended(suite, classifiers or {}, fluency_model is not None)
     judges = open_judges(embedding_model, nli_model, classifiers or {}, reward_model, fluency_model, device)
     task_folder = None
@@ -124,7 +133,8 @@ def evaluate(
         raise InputError(f"Suite {suite.name!r} needs --data: a folder or Hub id with its sets.")
     else:
         found = load_sets(data, suite, forget_split, holdout)
-    setting = Setting(suite, found, judges, batch_tokens, device, progress, task_folder)
+    engine = None if vllm is None else find_vllm(vllm)
+    setting = Setting(suite, found, judges, batch_tokens, device, progress, task_folder, engine)
     companions: dict[str, Results] = {}
     retain: Reference | None = None
     if retain_model is not None:
@@ -159,11 +169,13 @@ def _evaluate_one(
 ) -> Results:
     """Evaluate one model, or take the table of an earlier evaluation of the very same."""
     path = str(model) if isinstance(model, str | Path) else model.name_or_path
+    if setting.vllm is not None:
+        check_readable(model)
     loaded, tokenizer = _loaded(model, tokenizer, setting.device)
     check_head(loaded)
     weights = fingerprint(loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
-    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.original)
+    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original)
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         sets, measured = run_tasks(loaded, tokenizer, setting.suite, setting.task_folder)
         setting = replace(setting, data=replace(setting.data, sets=sets))
@@ -177,9 +189,15 @@ def _evaluate_one(
             parts = None if out is None else Parts(parts_path(out), key)
             work = plan(setting.suite, sets, tokenizer, _context(loaded))
             with bars(title, setting.progress and processes.rank() == 0) as report:
-                measured = run_plan(loaded, tokenizer, work, setting.batch_tokens, report, parts)
-            del loaded  # a model that was read from a path leaves room for the judges
+                generating = setting.vllm is None
+                measured = run_plan(loaded, tokenizer, work, setting.batch_tokens, report, parts, generating)
+            stop = stop_tokens(loaded, tokenizer)
+            del loaded  # a model that was read from a path leaves room for vLLM and the judges
             gc.collect()
+            if setting.vllm is not None:
+                wanted = range(len(work.prompts))
+                found = vllm_answers(setting.vllm, check_readable(model), work.prompts, wanted, stop)
+                measured.answers.update(found)
             original = None if setting.original is None else setting.original.table
             judged = examples(setting.suite, sets, work, measured, tokenizer, setting.judges, original)
             table = build_table(setting.suite, sets, judged)

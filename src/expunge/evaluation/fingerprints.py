@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 import expunge
 from expunge.evaluation.encoders import Judge
+from expunge.evaluation.engine import Vllm
 from expunge.evaluation.judging import Judges, Later
 from expunge.evaluation.results import Results
 from expunge.evaluation.sets import EvaluationData
@@ -30,7 +31,11 @@ def data_section(data: EvaluationData) -> dict[str, Any]:
 
 
 def recipe_section(
-    suite: Suite, tokenizer: PreTrainedTokenizerBase, judges: Judges, original: Results | None = None
+    suite: Suite,
+    tokenizer: PreTrainedTokenizerBase,
+    judges: Judges,
+    vllm: Vllm | None = None,
+    original: Results | None = None,
 ) -> dict[str, Any]:
     """The section `recipe` of results.json: the settings that the numbers depend on. Batch sizes are none of them.
 
@@ -48,6 +53,7 @@ def recipe_section(
         "classifiers": {name: _judge(judge) for name, judge in judges.classifiers.items()},
         "reward_model": _judge(judges.reward),
         "fluency_model": _judge(judges.fluency),
+        "generator": "expunge" if vllm is None else f"vllm {vllm.version}",
     }
     asked = original is not None and any("original" in metric.needs for metric in suite.metrics)
     compared = [original.model["fingerprint"], original.recipe["tokenizer"]] if asked else None

@@ -40,6 +40,7 @@ def run_plan(
     batch_tokens: int | None = None,
     progress: Progress = lambda stage, done, of: None,
     parts: Parts | None = None,
+    generating: bool = True,
 ) -> Measured:
     """Run the distinct rows and the distinct prompts through the model, once each.
 
@@ -52,6 +53,7 @@ def run_plan(
         batch_tokens: the most tokens of a scoring batch.
         progress: told after each batch.
         parts: where each batch is stored, and where earlier calls left theirs.
+        generating: whether prompts are answered too.
     """
     measured = Measured(*parts.read()) if parts else Measured()
     processes.wait()  # all have read the same parts before one adds to them
@@ -74,8 +76,9 @@ def run_plan(
             if parts:
                 parts.add_norm(i, norm)
             progress("gradients", len(measured.gradients), len(plan.gradients))
-        progress("generating", len(measured.answers), len(plan.prompts))
-        unanswered = [i for i in range(len(plan.prompts)) if i not in measured.answers]
+        wanted = range(len(plan.prompts)) if generating else ()
+        progress("generating", len(measured.answers), len(wanted))
+        unanswered = [i for i in wanted if i not in measured.answers]
         mine = processes.share([[i] for i in unanswered], [len(plan.prompts[i].ids) for i in unanswered])
         for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer)):
             measured.answers.update(answers)

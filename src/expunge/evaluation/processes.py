@@ -9,9 +9,14 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 
+def together() -> bool:
+    """Whether this process was launched together with others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def start() -> None:
     """Join the other processes, if this one was launched together with others."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if together() and not dist.is_initialized():
         from accelerate import PartialState
 
         PartialState()
