@@ -271,4 +271,4 @@ def test_the_command_line(tokenizer, folder, tmp_path) -> None:
     with pytest.raises(InputError, match="--out"):
         CliRunner().invoke(app, [str(a) for a in arguments[:5]], catch_exceptions=False)
     listed = CliRunner().invoke(app, ["metrics"], catch_exceptions=False)
-    assert all(name in listed.stdout for name in ("truth_ratio", "fact_accuracy", "2410.08109"))
+    assert all(name in listed.stdout for name in ("truth_ratio", "fact_accuracy", "2410.08109", "exp(-nll/T)"))

@@ -123,10 +123,10 @@ def list_metrics() -> None:
     from expunge.metrics import METRICS
 
     table = Table(show_lines=True)
-    for column in ("metric", "sets: better", "source"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("definition")
+    table.add_column("metric", no_wrap=True)
+    table.add_column("sets: better")
+    table.add_column("definition (source)", min_width=26)  # there in a narrow terminal too
     for metric in METRICS:
         directions = (f"{kind}: {metric.better[kind].replace('_', ' ')}" for kind in metric.kinds)
-        table.add_row(metric.name, "\n".join(directions), metric.source.replace(", ", "\n"), metric.definition)
+        table.add_row(metric.name, "\n".join(directions), f"{metric.definition} ({metric.source})")
     Console().print(table)
