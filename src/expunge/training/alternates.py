@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,10 +30,12 @@ def prepare_alternates(
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     seed: int,
-    main: bool = True,
     quiet: bool = False,
 ) -> list[str]:
     """Sample an alternative answer to each forget row, or find those of the same model, rows and seed in the folder.
+
+    To be called by all processes at once: each samples its share, the first one writes the file. Where only the first
+    one holds the weights, which FSDP can ask for, it samples alone.
 
     Args:
         folder: Where to keep them; inside the run directory, for they tell of the forget set.
@@ -39,50 +43,84 @@ def prepare_alternates(
         tokenizer: Its tokenizer.
         rows: The forget set.
         seed: Of the draws.
-        main: Whether this process is the one that samples; the others must call after it is done.
         quiet: No progress bar.
 
     Raises:
         InputError: The model gave a row no answer.
     """
-    file = folder / "alternates.json"
-    if main:
-        key = fingerprint_json([fingerprint(model), fingerprint_rows(rows), seed, REQUEST])
-        if not file.is_file() or json.loads(file.read_text(encoding="utf-8"))["key"] != key:
-            answers = sample_alternates(model, tokenizer, rows, seed, quiet)
-            write_json(file, {"key": key, "answers": answers})
-    return json.loads(file.read_text(encoding="utf-8"))["answers"]
+    file, state = folder / "alternates.json", PartialState()
+    weights = fingerprint(model)
+    key = fingerprint_json([weights, fingerprint_rows(rows), seed, REQUEST])
+    found = [_stored(file, key)]
+    broadcast_object_list(found)  # the first process decides: digests of rows differ from machine to machine
+    if found[0] is not None:
+        return found[0]
+    if len(set(gather_object([weights]))) == 1:
+        share = slice(state.process_index, None, state.num_processes)
+    else:
+        share = slice(None) if state.is_main_process else slice(0)
+    drawn = sample_alternates(model, tokenizer, rows, seed, quiet or not state.is_main_process, share)
+    answers = dict(gather_object(list(drawn.items())))
+    missing = [i for i in range(len(rows)) if not answers[i]]
+    if missing:
+        raise InputError(
+            f"forget set, row {missing[0]}: the target model gave no alternative answer in {TRIES} tries. "
+            "AltPO needs a model that answers; NPO or IDK do not."
+        )
+    complete = [answers[i] for i in range(len(rows))]
+    if state.is_main_process:
+        write_json(file, {"key": key, "answers": complete})
+    return complete
+
+
+def _stored(file: Path, key: str) -> list[str] | None:
+    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"key": None}
+    return held["answers"] if held["key"] == key else None
 
 
 @torch.no_grad()
 def sample_alternates(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seed: int, quiet: bool = False
-) -> list[str]:
-    """One alternative answer for each row, at temperature 1: the same for the same model, rows and seed."""
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    seed: int,
+    quiet: bool = False,
+    share: slice = slice(None),
+) -> dict[int, str]:
+    """One alternative answer for each row, at temperature 1: the same for the same model, rows and seed.
+
+    Args:
+        model: Answers.
+        tokenizer: Its tokenizer.
+        rows: What to answer in another way.
+        seed: Of the draws.
+        quiet: No progress bar.
+        share: Which groups of rows to sample; a row's answer does not depend on it.
+
+    Returns:
+        Answers by row; empty where the model gave none.
+    """
     prompts = [encode_prompt(tokenizer, _question(row)) for row in rows]
     lengths = [encode(tokenizer, row).completion_tokens for row in rows]
-    answers = [""] * len(rows)
-    pending = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
+    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
+    groups = [order[at : at + ROWS_AT_ONCE] for at in range(0, len(order), ROWS_AT_ONCE)]
+    mine = range(len(groups))[share]
+    answers = {i: "" for number in mine for i in groups[number]}
     training = model.training
     model.eval()
-    with torch.random.fork_rng(), tqdm(total=len(rows), desc="alternative answers", disable=quiet, unit="row") as bar:
-        torch.manual_seed(seed)
-        for _ in range(TRIES):
-            for at in range(0, len(pending), ROWS_AT_ONCE):
-                members = pending[at : at + ROWS_AT_ONCE]
-                limit = 2 * max(lengths[i] for i in members) + 8
-                drawn = _draw(model, tokenizer, [prompts[i] for i in members], limit)
-                for i, answer in zip(members, drawn, strict=True):
-                    answers[i] = answer or answers[i]
-            left = [i for i in pending if answers[i] in ("", rows[i].completion.strip())]
-            bar.update(len(pending) - len(left))
-            pending = left
+    with torch.random.fork_rng(), tqdm(total=len(answers), desc="alternative answers", disable=quiet) as bar:
+        for number in mine:
+            torch.manual_seed(seed * 1_000_003 + number)
+            pending = groups[number]
+            for _ in range(TRIES):
+                limit = 2 * max(lengths[i] for i in pending) + 8
+                drawn = _draw(model, tokenizer, [prompts[i] for i in pending], limit)
+                answers.update({i: answer or answers[i] for i, answer in zip(pending, drawn, strict=True)})
+                pending = [i for i in pending if answers[i] in ("", rows[i].completion.strip())]
+                if not pending:
+                    break
+            bar.update(len(groups[number]))
     model.train(training)
-    if "" in answers:
-        raise InputError(
-            f"forget set, row {answers.index('')}: the target model gave no alternative answer in {TRIES} tries. "
-            "AltPO needs a model that answers; NPO or IDK do not."
-        )
     return answers
 
 

@@ -151,16 +151,14 @@ class UnlearningTrainer(Steps):
         if self.weights and resume_from_checkpoint:
             self.weights.load(resume_from_checkpoint)
         if "forget_alternate" in self.objective.views:
-            with self.args.main_process_first(local=False, desc="alternative answers"):
-                self.rows.alternates = prepare_alternates(
-                    folder / "reference",
-                    causal_model(self.model),
-                    self.processing_class,
-                    self.rows.forget,
-                    self.args.seed,
-                    main=self.is_world_process_zero(),
-                    quiet=bool(self.args.disable_tqdm),
-                )
+            self.rows.alternates = prepare_alternates(
+                folder / "reference",
+                causal_model(self.model),
+                self.processing_class,
+                self.rows.forget,
+                self.args.seed,
+                quiet=bool(self.args.disable_tqdm),
+            )
         if self.objective.uses_reference:
             with self.args.main_process_first(local=False, desc="reference values"):
                 self.reference = Reference.prepare(

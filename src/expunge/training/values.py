@@ -14,7 +14,7 @@ from expunge.data.views import Cut, ViewRows
 from expunge.errors import InputError
 from expunge.models import attach_views, check_head, load_model
 from expunge.objectives import Objective
-from expunge.training.alternates import sample_alternates
+from expunge.training.alternates import prepare_alternates
 from expunge.training.reference import Reference
 from expunge.training.views import compute, count
 
@@ -53,7 +53,7 @@ def objective_value(
                 raise InputError(f"Objective {objective.name} needs a reference model: give --reference.")
             frozen, tokenizer = load_model(reference)
             if "forget_alternate" in objective.views:
-                alternates = sample_alternates(frozen, tokenizer, forget, seed, quiet=True)
+                alternates = prepare_alternates(Path(folder), frozen, tokenizer, forget, seed, quiet=True)
             rows = ViewRows(tokenizer, forget, retain, refusals, alternates)
             values = Reference.prepare(Path(folder), frozen, objective, rows, dict(keys), quiet=True)
             del frozen
