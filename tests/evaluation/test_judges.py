@@ -6,7 +6,12 @@ import weakref
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertForSequenceClassification, LlamaForCausalLM
+from transformers import (
+    AutoTokenizer,
+    BertForSequenceClassification,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
 from typer.testing import CliRunner
 
 from evaluation.tiny import bert_folder, causal_tokenizer, question_rows, tiny_model
@@ -90,6 +95,21 @@ def test_labels_that_do_not_exclude_each_other(model, tokenizer, rows, tmp_path)
             share = float(logits(folder, line["generation"])[label].sigmoid())
             assert line[f"{name}_probability"] == pytest.approx(share, rel=1e-4)
             assert line[f"{name}_rate"] == float(share >= 0.5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padding", [None, 2])
+def test_a_decoder_as_reward_model(model, tokenizer, rows, tmp_path, padding) -> None:
+    torch.manual_seed(0)
+    config = tiny_model().config
+    config.num_labels, config.pad_token_id = 1, padding
+    judge, words = LlamaForSequenceClassification(config).eval(), causal_tokenizer()
+    judge.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    result = evaluate(model, tokenizer, suite="llmu", data={"normal": rows["forget"]}, reward_model=str(tmp_path))
+    for line in result.table.to_pylist():
+        expected = judge(**words(line["question"], line["generation"], return_tensors="pt")).logits[0, 0]
+        assert line["reward"] == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_perplexity_of_outputs(model, tokenizer, rows, fluency_model) -> None:
@@ -212,6 +232,11 @@ def test_bad_judges_have_a_message(model, tokenizer, rows, classifier, tmp_path)
         evaluate(model, tokenizer, suite="llmu", data={"normal": rows["retain"]}, reward_model=classifier)
     with pytest.raises(InputError, match="no such model folder"):
         evaluate(model, tokenizer, suite="own", data=rows, fluency_model=str(tmp_path / "no"))
+    tiny_model().save_pretrained(tmp_path / "causal")
+    causal_tokenizer().save_pretrained(tmp_path / "causal")
+    headless = {"gibberish": (str(tmp_path / "causal"), "LABEL_1")}  # its head would be random numbers
+    with pytest.raises(InputError, match=r"not a trained sequence classifier.*score\.weight"):
+        evaluate(model, tokenizer, suite="own", data=rows, classifiers=headless)
     with pytest.raises(InputError, match="no answers to judge"):
         evaluate(model, tokenizer, suite="wmdp", classifiers={"gibberish": (classifier, "noise")})
     with pytest.raises(InputError, match="'leak_rate' would have the name of another"):

@@ -125,7 +125,8 @@ def rewards(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[float]:
 def _logits(judge: Judge, texts: Sequence[tuple[str, ...]]) -> list[Tensor]:
     """A classifier's outputs [labels] for each text or pair of texts; distinct ones once, longest first."""
     distinct = sorted(set(texts), key=lambda parts: sum(map(len, parts)), reverse=True)
-    size = BATCH_TEXTS if judge.tokenizer.pad_token is not None else 1  # nothing to pad with: each text alone
+    paddable = judge.tokenizer.pad_token is not None and judge.model.config.pad_token_id is not None
+    size = BATCH_TEXTS if paddable else 1  # nothing to pad with: each text alone
     found: dict[tuple[str, ...], Tensor] = {}
     for at in range(0, len(distinct), size):
         batch = distinct[at : at + size]
@@ -155,11 +156,14 @@ def _embed(judge: Judge, texts: Sequence[str]) -> np.ndarray:
 
 def _load(name: str, kind: type, device: str | torch.device | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        model = kind.from_pretrained(name, use_safetensors=True)
+        model, found = kind.from_pretrained(name, use_safetensors=True, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{name}: cannot be loaded as {kind.__name__.removeprefix('AutoModel')} model. {reason}"
         ) from (error)
+    if kind is AutoModelForSequenceClassification and (missing := sorted(found["missing_keys"])):
+        # transformers fills them with random numbers, and says no more than a warning.
+        raise InputError(f"{name}: not a trained sequence classifier: it has no weights {', '.join(missing)}.")
     return model.to(device or best_device()).eval(), tokenizer
