@@ -8,6 +8,7 @@ from expunge.data.pairing import Pairing
 
 ROWS, PER_STEP, SIZE = 45, 8, 2
 LENGTHS = np.random.default_rng(5).integers(5, 200, ROWS).tolist()
+ALONE = [[length] for length in LENGTHS]  # forget rows that bring no others along
 
 
 def batches(strategy="random", packed=False, size=SIZE, rows_per_step=PER_STEP):
@@ -31,22 +32,22 @@ def largest(order, size=SIZE):
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
 def test_random_steps_hold_the_rows_that_the_plan_drew(packed, size):
     for epoch in range(3):
-        order = batches(packed=packed, size=size).order(epoch, LENGTHS)
+        order = batches(packed=packed, size=size).order(epoch, ALONE)
         assert steps(order) == steps(Pairing(3, ROWS).order(epoch))
-    assert batches().order(0, LENGTHS) != batches().order(1, LENGTHS)
+    assert batches().order(0, ALONE) != batches().order(1, ALONE)
 
 
 def test_padded_micro_batches_hold_rows_of_similar_length_longest_first():
-    shuffled, sorted_ = Pairing(3, ROWS).order(0), batches().order(0, LENGTHS)
+    shuffled, sorted_ = Pairing(3, ROWS).order(0), batches().order(0, ALONE)
     assert padding(sorted_) < padding(shuffled) / 3
     for step in cut_into(sorted_, PER_STEP):
         assert LENGTHS[step[0]] == max(LENGTHS[i] for i in step)
 
 
 def test_packed_micro_batches_hold_about_as_many_tokens_each():
-    shuffled, even = Pairing(3, ROWS).order(0), batches(packed=True).order(0, LENGTHS)
+    shuffled, even = Pairing(3, ROWS).order(0), batches(packed=True).order(0, ALONE)
     assert largest(even) < largest(shuffled)
-    assert largest(even) < largest(batches().order(0, LENGTHS))
+    assert largest(even) < largest(batches().order(0, ALONE))
     for step in cut_into(even, PER_STEP)[:-1]:
         totals = [sum(LENGTHS[i] for i in part) for part in cut_into(step, SIZE)]
         assert totals == sorted(totals, reverse=True)
@@ -59,20 +60,31 @@ def test_two_processes_that_take_turns_get_about_as_many_tokens_each():
         parts = [sum(LENGTHS[i] for i in part) for part in cut_into(order[:40], SIZE)]
         return sum(abs(sum(step[::2]) - sum(step[1::2])) for step in cut_into(parts, PER_STEP // SIZE))
 
-    assert apart(batches(packed=True).order(0, LENGTHS)) < apart(Pairing(3, ROWS).order(0)) / 3
+    assert apart(batches(packed=True).order(0, ALONE)) < apart(Pairing(3, ROWS).order(0)) / 3
 
 
 def test_grouped_steps_are_of_similar_length_and_the_longest_row_comes_first():
-    grouped, shuffled = batches("group_by_length").order(0, LENGTHS), Pairing(3, ROWS).order(0)
+    grouped, shuffled = batches("group_by_length").order(0, ALONE), Pairing(3, ROWS).order(0)
     assert sorted(grouped) == list(range(ROWS))
     assert padding(grouped, PER_STEP) < padding(shuffled, PER_STEP) / 3
     assert LENGTHS[grouped[0]] == max(LENGTHS)
     firsts = [LENGTHS[step[0]] for step in cut_into(grouped, PER_STEP)]
     assert firsts != sorted(firsts, reverse=True), "steps go in random order, but for the first"
-    assert grouped != batches("group_by_length").order(1, LENGTHS)
-    assert len(batches("group_by_length", rows_per_step=64).order(0, LENGTHS)) == ROWS, "one step, and a short one"
+    assert grouped != batches("group_by_length").order(1, ALONE)
+    assert len(batches("group_by_length", rows_per_step=64).order(0, ALONE)) == ROWS, "one step, and a short one"
 
 
 def test_sequential_steps_follow_the_forget_set():
-    order = batches("sequential").order(2, LENGTHS)
+    order = batches("sequential").order(2, ALONE)
     assert steps(order) == steps(list(range(ROWS)))
+
+
+def test_what_counts_of_the_rows_that_go_together():
+    """Padded, the longest of them; in a line, all of them."""
+    lengths = [[50, 1], [30, 30], [40, 2], [31, 31]]
+    plan = Pairing(0, 4)
+    assert Batches(plan, "sequential", 4, 2, False).order(0, lengths) == [0, 2, 3, 1]
+    assert Batches(plan, "sequential", 4, 2, False).largest(0, lengths) == 4 * 50
+    in_line = Batches(plan, "sequential", 4, 2, True)
+    assert [set(part) for part in cut_into(in_line.order(0, lengths), 2)] == [{1, 0}, {3, 2}]
+    assert in_line.largest(0, lengths) == 60 + 51

@@ -12,7 +12,7 @@ from expunge.errors import InputError
 FORGET = tiny.FORGET + [tiny.qa(f"How old is person {i}?", f"{20 + i} years.") for i in range(6)]
 
 
-def trainer(tokenizer, folder, batch, accumulation, **options):
+def trainer(tokenizer, folder, batch, accumulation, attention="sdpa", **options):
     args = UnlearningConfig(
         output_dir=str(folder),
         objective="DPO+GD",
@@ -26,6 +26,7 @@ def trainer(tokenizer, folder, batch, accumulation, **options):
         **options,
     )
     model = tiny.tiny_llama(tokenizer, scale=2.0)
+    model.set_attn_implementation(attention)
     return UnlearningTrainer(model, args, FORGET, tiny.RETAIN, tokenizer, refusals=tiny.REFUSALS)
 
 
@@ -59,6 +60,14 @@ def test_micro_batches_of_a_step_are_of_about_the_same_size(tokenizer, tmp_path)
     sizes = tokens_of_micro_batches(run)[:4]
     assert max(sizes) < 1.3 * min(sizes)
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_padded_rows_of_a_step_are_sorted_by_the_longest_that_go_together(tokenizer, tmp_path):
+    run = trainer(tokenizer, tmp_path, 1, 8, attention="eager")  # which cannot run rows in a line
+    batches = list(run.get_train_dataloader())[:8]
+    longest = [max(len(row.ids) for cut in batch["cut"].values() for row in cut.rows) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+    assert len(set(longest)) > 3
 
 
 def test_the_memory_plan_sees_the_largest_micro_batch_of_the_whole_run(tokenizer, tmp_path):

@@ -37,15 +37,23 @@ class Batches:
     size: int
     packed: bool
 
-    def order(self, epoch: int, lengths: Sequence[int]) -> list[int]:
+    def order(self, epoch: int, lengths: Sequence[Sequence[int]]) -> list[int]:
         """Rows in the order in which they are cut into micro-batches, which processes take in turn.
 
         Args:
             epoch: Counted from 0.
-            lengths: Tokens of each forget row, together with all rows it meets in this epoch.
+            lengths: For each forget row, the tokens of each row that goes through the model with it in this epoch.
         """
+        # In a line, all tokens count; padded rows are as long as the longest.
+        costs = [sum(those) if self.packed else max(those) for those in lengths]
         cut = evenly if self.packed else together
-        return [row for step in self._steps(epoch, lengths) for row in cut(step, lengths, self.size)]
+        return [row for step in self._steps(epoch, costs) for row in cut(step, costs, self.size)]
+
+    def largest(self, epoch: int, lengths: Sequence[Sequence[int]]) -> int:
+        """Tokens of the largest micro-batch of an epoch, padding included."""
+        parts = cut_into(self.order(epoch, lengths), self.size)
+        all_rows = [[tokens for row in part for tokens in lengths[row]] for part in parts]
+        return max(sum(rows) if self.packed else max(rows) * len(rows) for rows in all_rows)
 
     def _steps(self, epoch: int, lengths: Sequence[int]) -> list[list[int]]:
         if self.strategy == "sequential":

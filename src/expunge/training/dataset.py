@@ -20,11 +20,11 @@ class EpochSampler(Sampler[Item]):
 
     Args:
         batches: Which rows share a step and a micro-batch.
-        lengths: From an epoch to the tokens of each forget row with all it meets.
+        lengths: From an epoch to the tokens of each row that a forget row brings along, by forget row.
         multiple: Rows of a micro-batch, over all processes.
     """
 
-    def __init__(self, batches: Batches, lengths: Callable[[int], Sequence[int]], multiple: int) -> None:
+    def __init__(self, batches: Batches, lengths: Callable[[int], Sequence[Sequence[int]]], multiple: int) -> None:
         self.batches, self.lengths, self.multiple, self.epoch = batches, lengths, multiple, 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from expunge.data.batches import Batches, cut_into
+from expunge.data.batches import Batches
 from expunge.data.rows import Row
 from expunge.errors import InputError
 from expunge.models import attach_views, causal_model, check_head, check_layer, load_model, packs_rows
@@ -113,12 +113,8 @@ class UnlearningTrainer(Steps):
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
-        size, batches = self.args.per_device_train_batch_size, self._batches()
-        largest = 0
-        for epoch in range(int(self.args.num_train_epochs)):
-            lengths = self._lengths(epoch)
-            order = batches.order(epoch, lengths)
-            largest = max(largest, *(sum(lengths[i] for i in part) for part in cut_into(order, size)))
+        batches, epochs = self._batches(), range(int(self.args.num_train_epochs))
+        largest = max(batches.largest(epoch, self._lengths(epoch)) for epoch in epochs)
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
         shape = shape_of_model(self.model, [largest], self.args.optim.value, self.args.bf16, checkpointing)
         head = causal_model(self.model).get_output_embeddings()
@@ -131,13 +127,13 @@ class UnlearningTrainer(Steps):
         packed = packs_rows(causal_model(self.model))
         return Batches(self.pairing, self.args.train_sampling_strategy, rows_per_step, size, packed)
 
-    def _lengths(self, epoch: int) -> list[int]:
-        """Tokens of each forget row with all it meets in an epoch."""
+    def _lengths(self, epoch: int) -> list[list[int]]:
+        """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
         # Alternatives are sampled when training starts; they are about as long as the answers.
         sampled = bool(self.rows.alternates)
         views = {v: "forget" if v == "forget_alternate" and not sampled else v for v in self.objective.views}
         return [
-            sum(len(self.rows.encode(views[v], key).ids) for v in views for key in self.pairing.keys(v, epoch, index))
+            [len(self.rows.encode(views[v], key).ids) for v in views for key in self.pairing.keys(v, epoch, index)]
             for index in range(self.pairing.forget)
         ]
 
