@@ -157,5 +157,6 @@ def _check_same_rows(table: pa.Table, retain: Reference) -> None:
     if not same_rows:
         raise InputError(
             f"The retain model's results ({retain.name}) are of another forget set: {n} rows there, {ours} here, or "
-            "other texts. Evaluate both with the same --data and --forget-split."
+            "other texts. Evaluate both with the same --data and --forget-split; plain text is cut to each model's "
+            "context, which must be the same too."
         )
