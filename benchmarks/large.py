@@ -8,6 +8,7 @@ loaded, quantised and trained as any other. `--shape tiny` runs the same code in
 """
 
 import argparse
+import gc
 import json
 import platform
 import tempfile
@@ -47,6 +48,7 @@ def measure(setting, shape):
         llama(*dims, dtype=torch.bfloat16).save_pretrained(target)
         word_tokenizer().save_pretrained(target)
         if gpu:
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         model, tokenizer = load_model(target, dtype, quantization=quantization)
