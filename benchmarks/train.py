@@ -2,8 +2,9 @@
 
     python benchmarks/train.py --shape cpu30m --objective NPO+GD --objective IDK+AP --data TOFU-FOLDER --json OUT
 
-Each objective and side runs in a process of its own, so that peak memory is its own. Time is that of the whole of
-`trainer.train()` (or of the plain loop), the reference values and the optimiser included, divided by the steps.
+Each objective and side runs in a process of its own, so that peak memory is its own. On the CPU the two take turns step
+by step, so that a machine that is slow for a while is slow for both. Time is that of the whole of `trainer.train()` (or
+of the plain loop), the reference values and the optimiser included, divided by the steps.
 """
 
 import argparse
@@ -95,31 +96,75 @@ def plan(shape, objective, data, vocabulary):
     return UnlearningTrainer(model, args, forget[: batch * steps], retain, tokenizer), model
 
 
+class Turns:
+    """The time this process was at work: it waits for its turn before each step."""
+
+    def __init__(self, pipe):
+        self.pipe, self.seconds, self.started = pipe, 0.0, 0.0
+
+    def begin(self):
+        self.pipe.send("ready")
+        self.pipe.recv()
+        self.started = time.perf_counter()
+
+    def end(self):
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - self.started
+
+
+def expunge_losses(trainer, turns):
+    """Train with expunge, one turn a step; the loss of each step."""
+    from transformers import TrainerCallback
+
+    class Wait(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step < state.max_steps:
+                turns.end()
+                turns.begin()
+
+    trainer.add_callback(Wait())
+    turns.begin()
+    trainer.train()
+    turns.end()
+    log = (Path(trainer.args.output_dir) / "train_log.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in log]
+
+
+def plain_losses(losses, turns):
+    """The same for the plain loop, a generator of losses."""
+    found = []
+    turns.begin()
+    for loss in losses:
+        found.append(loss)
+        turns.end()
+        turns.begin()
+    turns.end()
+    return found
+
+
 def run(side, shape, objective, data, vocabulary, pipe):
     """One side of one objective; sends its numbers through the pipe."""
     import torch
 
     trainer, model = plan(shape, objective, data, vocabulary)
     cuts = [cut for epoch in range(int(trainer.args.num_train_epochs)) for cut in batches(trainer, epoch)]
-    loaded = peak_mib(torch, reset=True)
-    start = time.perf_counter()
+    loaded, turns = peak_mib(torch, reset=True), Turns(pipe)
     if side == "expunge":
-        trainer.train()
-        log = (Path(trainer.args.output_dir) / "train_log.jsonl").read_text().splitlines()
-        losses = [json.loads(line)["loss"] for line in log]
+        losses = expunge_losses(trainer, turns)
     else:
         from plain import train
 
         rows = ({view: list(part.rows) for view, part in cut.items()} for cut in cuts)
         layer = RMU_LAYER[shape] if "RMU" in objective else None
-        losses = list(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY, layer))
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    seconds = (time.perf_counter() - start) / len(cuts)
+        losses = plain_losses(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY, layer), turns)
+    seconds = turns.seconds / len(cuts)
     tokens = sum(len(row.ids) for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
     predicted = sum(row.completion_tokens for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
     peak = peak_mib(torch)
-    flops = 6 * (body_parameters(model) * tokens + model.lm_head.weight.numel() * predicted)
+    flops = useful_flops(model, RMU_LAYER[shape] if "RMU" in objective else None, tokens, predicted)
     pipe.send({"seconds": seconds, "losses": losses, "peak": peak, "loaded": loaded, "tokens": tokens, "flops": flops})
 
 
@@ -136,6 +181,18 @@ def batches(trainer, epoch):
 
 def body_parameters(model):
     return sum(p.numel() for p in model.model.layers.parameters())
+
+
+def useful_flops(model, layer, tokens, predicted):
+    """Of the matrix products with weights in a step, padding and recomputation left out.
+
+    Two per weight and token forward, four backward; the head at predicted tokens alone. Where the objective stops at a
+    layer, forward up to it, backward through the three that are trained.
+    """
+    body = body_parameters(model)
+    if layer is None:
+        return 6 * (body * tokens + model.lm_head.weight.numel() * predicted)
+    return body / len(model.model.layers) * (2 * (layer + 1) + 4 * min(3, layer + 1)) * tokens
 
 
 def peak_mib(torch, reset=False):
@@ -165,24 +222,50 @@ def matmul_rate():
     return 2 * size**3 / best
 
 
-def in_process(*arguments):
-    """Run `run` in a fresh process and return what it sends."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=run, args=(*arguments, there))
-    process.start()
-    there.close()
-    try:
-        return here.recv()
-    except EOFError:
-        raise SystemExit(f"{arguments[0]} failed on {arguments[2]}") from None
-    finally:
-        process.join()
+class Side:
+    """One side in a process of its own."""
+
+    def __init__(self, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.name, self.result = " ".join(map(str, arguments[:3])), None
+        self.pipe, there = context.Pipe()
+        self.process = context.Process(target=run, args=(*arguments, there))
+        self.process.start()
+        there.close()
+        self.wait()
+
+    def wait(self):
+        """Until it asks for its next turn, or has its result."""
+        try:
+            message = self.pipe.recv()
+        except EOFError:
+            raise SystemExit(f"{self.name} failed") from None
+        if message != "ready":
+            self.result = message
+            self.process.join()
+
+    def turn(self):
+        """One step."""
+        self.pipe.send("go")
+        self.wait()
 
 
-def compare(shape, objective, data, vocabulary, rate):
+def run_sides(*arguments, together):
+    """The numbers of both sides: in turns, or one side after the other where both do not fit on the device."""
+    groups = [["expunge", "plain"]] if together else [["expunge"], ["plain"]]
+    results = []
+    for group in groups:
+        sides = [Side(name, *arguments) for name in group]
+        while waiting := [side for side in sides if side.result is None]:
+            for side in waiting:
+                side.turn()
+        results += [side.result for side in sides]
+    return results
+
+
+def compare(shape, objective, data, vocabulary, rate, together):
     """Both sides of one objective as one row of the result."""
-    ours, plain = (in_process(side, shape, objective, data, vocabulary) for side in ("expunge", "plain"))
+    ours, plain = run_sides(shape, objective, data, vocabulary, together=together)
     pairs = zip(ours["losses"], plain["losses"], strict=True)
     difference = max(abs(a - b) / max(abs(b), 1e-8) for a, b in pairs)
     if difference > 1e-4:
@@ -225,7 +308,8 @@ def main():
         "rows": [],
     }
     for objective in options.objective or OBJECTIVES:
-        row = compare(options.shape, objective, options.data, options.vocabulary, result["matmul_gflops"] * 1e9)
+        rate = result["matmul_gflops"] * 1e9
+        row = compare(options.shape, objective, options.data, options.vocabulary, rate, not torch.cuda.is_available())
         result["rows"].append(row)
         print(json.dumps(row), flush=True)
     if options.json:
