@@ -31,12 +31,12 @@ from expunge.worlds.corpus import write_world
 
 OBJECTIVES = ("GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")
 
-# The same for every objective, weights 1 (LLMU: its paper's). Published protocols have ten passes over the forget set.
-# A model of a million parameters needs a far larger rate than one of a billion; of 2e-4 to 1e-3, tried on several seeds
-# with ME+GD and IDK+AP, all bring fact accuracy down, and the larger ones cost IDK+AP more than a tenth of the utility.
+# The same for every objective, weights 1 (LLMU: its paper's). A model of a million parameters needs a far larger rate
+# than one of a billion. Of 1e-4 to 1e-3 with ten to thirty passes, tried on three seeds with ME+GD and IDK+AP: larger
+# rates cost IDK+AP more than a tenth of the utility; with more steps GD brings some of the facts back that ME took.
 UNLEARNING: dict[str, Any] = {
-    "learning_rate": 3e-4,
-    "num_train_epochs": 10,
+    "learning_rate": 2e-4,
+    "num_train_epochs": 15,
     "per_device_train_batch_size": 4,
     "gradient_accumulation_steps": 1,
     "save_strategy": "no",
