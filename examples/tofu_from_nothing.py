@@ -4,7 +4,7 @@
 
 TOFU-FOLDER is a copy of the data set with the configurations `others_perturbed` (authors outside the forget sets, with
 paraphrases and wrong answers), `real_authors_perturbed` and `world_facts_perturbed`. What was done already is not done
-again, so a run that was stopped goes on. All objectives take well under an hour on two cores.
+again, so a run that was stopped goes on. All objectives take about ten minutes on two cores.
 """
 
 import json
@@ -22,7 +22,7 @@ ROWS_OF_AN_AUTHOR, AUTHORS, FORGOTTEN, SAMPLE = 20, 20, 2, 5
 OBJECTIVES = [
     *("GA+GD", "GA+KL", "NPO+GD", "NPO+KL", "SimNPO+GD", "DPO+GD", "DPO+KL"),
     *("IDK+GD", "IDK+AP", "ME+GD", "MISMATCH+GD", "LLMU"),
-    *("WGA+GD", "SatImp+GD", "UNDIAL+GD", "CE-U+GD", "FLAT+GD"),
+    *("WGA+GD", "SatImp+GD", "UNDIAL+GD", "CE-U+GD", "FLAT+GD", "AltPO+GD"),
 ]
 UNLEARNING = {
     "learning_rate": 1e-3,
