@@ -14,6 +14,14 @@ from tinymodels import FORGET, RETAIN, tiny_llama
 
 from .architectures import KINDS, tiny
 
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
 
 def values_and_gradients(model, rows):
     values = torch.cat([found[0] for found in token_values(model, [Request(part, [log_probability]) for part in rows])])
@@ -43,12 +51,8 @@ def test_every_architecture_packs_exactly(kind, tokenizer):
 
 def test_rows_longer_than_the_sliding_window(tokenizer):
     config = MistralConfig(
+        **SIZES,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         sliding_window=3,
     )
     torch.manual_seed(0)
@@ -72,12 +76,8 @@ def test_activation_checkpointing_runs_the_same_rows_again(tokenizer):
 
 def test_a_model_with_a_running_state_keeps_its_padding(tokenizer):
     config = FalconH1Config(
+        **SIZES,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         mamba_d_ssm=32,
         mamba_n_heads=4,
         mamba_d_head=8,

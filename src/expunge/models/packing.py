@@ -155,7 +155,7 @@ def run_packed(
 
 @torch.no_grad()
 def _same_numbers(model: PreTrainedModel) -> bool:
-    """Compare two rows in a line with the same rows on their own."""
+    """Compare rows in a line, two of them with the same prompt, with the same rows on their own."""
     training = model.training
     model.eval()
     decoder, rows = model.get_decoder(), [[0, 1, 2, 3, 4], [4, 3, 1], [0, 1, 5]]
