@@ -22,12 +22,13 @@ import numpy as np
 import torch
 
 from expunge.data import encode, encode_prompt, end_of_turn
-from expunge.evaluation import SUITES, load_sets
-from expunge.evaluation.generator import generate, stop_tokens
-from expunge.evaluation.measure import Judges, Measured, examples
-from expunge.evaluation.planner import plan
-from expunge.evaluation.scorer import score
-from expunge.evaluation.sets import text_of, texts_of
+from expunge.evaluation import SUITES, Questions, load_sets
+from expunge.evaluation.passes.examples import examples
+from expunge.evaluation.passes.generate import generate, stop_tokens
+from expunge.evaluation.passes.plan import plan
+from expunge.evaluation.passes.run import Measured
+from expunge.evaluation.passes.score import score
+from expunge.evaluation.suites.sets import text_of, texts_of
 from expunge.metrics import Completion, Example
 from expunge.models import load_model
 
@@ -195,7 +196,7 @@ def main() -> None:
         if model_path is None or data is None:
             model_path, data = embedded_example(Path(folder))
         model, tokenizer = load_model(model_path, device="cpu")
-        sets = load_sets(data, SUITE, options.forget_split).sets
+        sets = load_sets(Questions(data=data, forget_split=options.forget_split), SUITE).sets
     few = {name: rows[:4] for name, rows in sets.items()}  # imports, templates and kernels are warm on both sides
     our_scoring(model, tokenizer, few), plain_scoring(model, tokenizer, few)
     forward = ForwardTime(model)
@@ -206,7 +207,7 @@ def main() -> None:
     asked = {name: sets[name] for name in sets if name != "holdout"}
     plain_answers, plain_seconds, _ = timed(lambda: plain_generation(model, tokenizer, asked), forward)
     rows.append(stage("generation", seconds, plain_seconds, inside))
-    table = examples(SUITE, sets, work, measured, tokenizer, Judges())
+    table = examples(SUITE, sets, work, measured, tokenizer)
     metrics = {metric.name: metric for metric in SUITE.metrics}
     worst = max(
         difference([metrics[key.split("/")[1]].per_example(e) for e in table[key.split("/")[0]]], column)

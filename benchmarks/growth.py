@@ -34,9 +34,9 @@ def measure(shape, objective, rows, length, pipe):
     from transformers import TrainerCallback
 
     from expunge import UnlearningConfig, UnlearningTrainer
-    from expunge.training.reference import Reference
+    from expunge.training.frozen import StoredReference
 
-    prepare, prepared = Reference.prepare, []
+    prepare, prepared = StoredReference.prepare, []
 
     def timed(*arguments, **options):
         start = time.perf_counter()
@@ -44,7 +44,7 @@ def measure(shape, objective, rows, length, pipe):
         prepared.append(time.perf_counter() - start)
         return reference
 
-    Reference.prepare = timed
+    StoredReference.prepare = timed
 
     class Clock(TrainerCallback):
         """When each step ended."""

@@ -170,13 +170,16 @@ def run(side, shape, objective, data, vocabulary, pipe):
 
 def batches(trainer, epoch):
     """The rows of each optimiser step of an epoch, by view."""
+    from expunge.training.batching import VIEWS
+
     size, pairing = trainer.args.per_device_train_batch_size, trainer.pairing
     order = pairing.order(epoch)
     for at in range(0, len(order), size):
         keys = {
-            v: [k for i in order[at : at + size] for k in pairing.keys(v, epoch, i)] for v in trainer.objective.views
+            v: [k for i in order[at : at + size] for k in VIEWS[v].keys(pairing, epoch, i)]
+            for v in trainer.objective.views
         }
-        yield trainer.rows.cut(keys)
+        yield trainer.encoded.batch(keys)
 
 
 def body_parameters(model):

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from expunge import evaluate
+from expunge import ComparedWith, Questions, evaluate
 from expunge.data import load_records, load_rows
 from expunge.evaluation import load_results
 from expunge.report import write_report
@@ -70,7 +70,11 @@ def forget(objective: str, data: Path, out: Path) -> Path:
         sets = {"forget": f"{data}:forget10", "retain": f"{data}:retain90"}
         unlearn(Recipe(model=str(out / "target"), objective=objective, train=UNLEARNING, **sets), run)
     if not (run / "results.json").exists():
-        results = evaluate(run, data=data, retain_results=measured.with_name("results.retain.json"))
+        results = evaluate(
+            run,
+            Questions("tofu", data),
+            compared_with=ComparedWith(retain_results=measured.with_name("results.retain.json")),
+        )
         results.companions["target"] = load_results(measured)
         results.save(run / "results.json")
     return run
@@ -81,7 +85,12 @@ def main() -> None:
     data = prepare(tofu, Path(out) / "data")
     target, retain = learn(data, Path(out))
     if not (target / "results.json").exists():
-        evaluate(target, data=data, retain_model=retain, out=target / "results.json")
+        evaluate(
+            target,
+            Questions("tofu", data),
+            compared_with=ComparedWith(retain_model=retain),
+            out=target / "results.json",
+        )
     runs = [forget(objective, data, Path(out)) for objective in objectives or OBJECTIVES]
     print(write_report(runs, Path(out) / "report.html"))
 

@@ -9,7 +9,7 @@ The folder gets `data`, the `target` model that learned all of it, the unlearned
 import sys
 from pathlib import Path
 
-from expunge import UnlearningConfig, UnlearningTrainer, evaluate
+from expunge import ComparedWith, Questions, UnlearningConfig, UnlearningTrainer, evaluate
 from expunge.data import load_rows
 from expunge.report import write_report
 from expunge.training import finetune
@@ -35,7 +35,9 @@ def unlearn_and_report(folder: Path, data: Path, target: Path) -> Path:
     trainer = UnlearningTrainer(target, config, f"{data}:forget25", f"{data}:retain75")
     trainer.train()
     trainer.save_model(str(run / "model"))
-    results = evaluate(run, target_model=target, data=data, out=run / "results.json")
+    results = evaluate(
+        run, Questions("tofu", data), compared_with=ComparedWith(target_model=target), out=run / "results.json"
+    )
     for name in ("forget/fact_accuracy", "retain/fact_accuracy"):
         print(f"{name}: {results.companions['target'].metrics[name].value:.2f} -> {results.metrics[name].value:.2f}")
     return write_report([run], folder / "report.html")

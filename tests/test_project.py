@@ -32,11 +32,11 @@ ROOMS = {
     "models": {"data", "objectives", "metrics"},
     "training": {"models", "data", "objectives", "metrics"},
     "evaluation": {"models", "data", "objectives", "metrics"},
-    "worlds": {"evaluation", "training", "models", "data", "objectives", "metrics"},
+    "worlds": {"models", "data", "objectives", "metrics"},
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "cli": {"report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
 }
-FOR_ALL = {"errors", "files"}
+FOR_ALL = {"errors", "files", "runs", "custom"}
 SECTIONS = ("objective", "train", "lora")
 
 

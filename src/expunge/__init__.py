@@ -5,15 +5,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from expunge.evaluation import evaluate
+    from expunge.evaluation import ComparedWith, Execution, JudgeModels, Questions, evaluate
     from expunge.training import UnlearningConfig, UnlearningTrainer
 
 _HOMES = {
     "UnlearningConfig": "expunge.training",
     "UnlearningTrainer": "expunge.training",
-    "evaluate": "expunge.evaluation",
+    **dict.fromkeys(("ComparedWith", "Execution", "JudgeModels", "Questions", "evaluate"), "expunge.evaluation"),
 }
-__all__ = ["UnlearningConfig", "UnlearningTrainer", "__version__", "evaluate"]
+__all__ = [
+    "ComparedWith",
+    "Execution",
+    "JudgeModels",
+    "Questions",
+    "UnlearningConfig",
+    "UnlearningTrainer",
+    "__version__",
+    "evaluate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from expunge.data import Row, Turn, configurations, load_rows
-from expunge.data.refusals import load_refusals
 from expunge.errors import InputError
+from expunge.training.batching.refusals import load_refusals
 
 TOFU = Path(__file__).parents[2].parent / "shared" / "data" / "tofu"
 EXPECTED = [Row((Turn("user", "Who?"),), "Ada."), Row((Turn("user", "Where?"),), "Tarn.")]

@@ -7,9 +7,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from evaluation.tiny import question_rows
 from expunge.data import encode, encode_prompt
-from expunge.evaluation.generator import generate
-from expunge.evaluation.planner import Prompt
-from expunge.evaluation.scorer import score
+from expunge.evaluation.passes.generate import generate
+from expunge.evaluation.passes.plan import Prompt
+from expunge.evaluation.passes.score import score
 
 SHAPE = {
     "vocab_size": 30,

@@ -8,8 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evaluation.tiny import question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
 from expunge.evaluation.compare import as_csv, as_html, as_markdown, compare
 from expunge.metrics.bootstrap import draws
@@ -39,7 +38,7 @@ def test_differences_are_paired_over_rows(files) -> None:
 
 def test_the_interval_is_that_of_the_difference(files) -> None:
     from expunge.evaluation import load_results
-    from expunge.evaluation.table import column_of
+    from expunge.evaluation.results.table import column_of
 
     ours, theirs = (
         column_of(load_results(p).table, "forget", "probability") for p in (files[0], files[1] / "results.json")
@@ -52,7 +51,7 @@ def test_the_interval_is_that_of_the_difference(files) -> None:
 def test_a_model_does_not_differ_from_itself(files) -> None:
     for difference in compare([files[0], files[0]]):
         assert difference.difference == 0.0
-        assert difference.ci95 in (None, [0.0, 0.0])
+        assert difference.ci95 in (None, (0.0, 0.0))
         assert difference.verdict == "within noise"
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import BertForSequenceClassification
 
-from evaluation.tiny import bert_folder, causal_tokenizer, question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import bert_folder, causal_tokenizer, evaluate, question_rows, tiny_model
 from expunge.data import Row, Turn
 from expunge.evaluation import SUITES
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from expunge import evaluate
+from evaluation.tiny import evaluate
 from expunge.errors import InputError
-from expunge.evaluation.harness import Task, harness_suite
+from expunge.evaluation.suites.tasks import Task, harness_suite
 
 pytest.importorskip("lm_eval")
 
@@ -57,7 +57,7 @@ def likeliest(model, tokenizer, question: dict) -> int:
 
 
 def test_each_question_is_a_row_and_accuracy_its_mean(model, tokenizer, tasks, tmp_path) -> None:
-    suite = harness_suite("mine", "tests", [Task("who_is_it", "forget")])
+    suite = harness_suite("mine", "tests", "a task", [Task("who_is_it", "forget")])
     out = tmp_path / "results.json"
     result = evaluate(model, tokenizer, suite=suite, data=tasks, out=out)
     expected = [float(likeliest(model, tokenizer, q) == q["answer"]) for q in QUESTIONS]
@@ -71,8 +71,10 @@ def test_each_question_is_a_row_and_accuracy_its_mean(model, tokenizer, tasks, t
 
 def test_an_unknown_task_has_a_message(model, tokenizer, tasks) -> None:
     with pytest.raises(InputError, match="who_is_she"):
-        evaluate(model, tokenizer, suite=harness_suite("mine", "tests", [Task("who_is_she", "retain")]), data=tasks)
-    suite = harness_suite("mine", "tests", [Task("who_is_it", "retain", "acc_norm")])
+        evaluate(
+            model, tokenizer, suite=harness_suite("mine", "tests", "a task", [Task("who_is_she", "retain")]), data=tasks
+        )
+    suite = harness_suite("mine", "tests", "a task", [Task("who_is_it", "retain", "acc_norm")])
     with pytest.raises(InputError, match="acc_norm"):
         evaluate(model, tokenizer, suite=suite, data=tasks)
 

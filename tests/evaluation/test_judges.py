@@ -14,12 +14,12 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
-from evaluation.tiny import bert_folder, causal_tokenizer, question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import bert_folder, causal_tokenizer, evaluate, question_rows, tiny_model
 from expunge.data import Row, Turn
 from expunge.errors import InputError
-from expunge.evaluation import SUITES, compare, judging
-from expunge.evaluation.judging import parse_classifiers
+from expunge.evaluation import SUITES, compare, measure
+from expunge.evaluation.judges import parse_classifiers
+from expunge.evaluation.judges.base import InTurn
 
 LABELS = {0: "clean", 1: "noise", 2: "Word Salad"}
 
@@ -169,21 +169,21 @@ def test_the_model_is_gone_before_a_large_judge_comes(rows, classifier, fluency_
     causal_tokenizer().save_pretrained(tmp_path / "model")
     alive: list[weakref.ref] = []
     seen: list[bool] = []
-    load, evaluation = evaluate.__globals__["load_model"], evaluate.__globals__
+    load = measure.load_model
 
     def remembered(*args, **options):
         model, tokenizer = load(*args, **options)
         alive.append(weakref.ref(model))
         return model, tokenizer
 
-    in_turn = judging._in_turn
+    ask = InTurn.ask
 
     def watched(*args):
         seen.append(any(ref() is not None for ref in alive))
-        return in_turn(*args)
+        return ask(*args)
 
-    monkeypatch.setitem(evaluation, "load_model", remembered)
-    monkeypatch.setattr(judging, "_in_turn", watched)
+    monkeypatch.setattr(measure, "load_model", remembered)
+    monkeypatch.setattr(InTurn, "ask", watched)
     options = {"classifiers": {"gibberish": (classifier, "noise")}, "fluency_model": fluency_model}
     gc.disable()  # what is let go must be gone by then without luck
     try:

@@ -11,11 +11,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from evaluation.dense import greedy
 from evaluation.test_muse import continued
-from evaluation.tiny import question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.data import Row, Turn
 from expunge.errors import InputError
-from expunge.evaluation.cost import logged_tokens, training_flops
+from expunge.evaluation.results.cost import logged_tokens, training_flops
 from expunge.metrics.bleu import bleu
 
 PASSAGES = [

@@ -9,8 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from evaluation.dense import nll, token_logprobs
-from evaluation.tiny import question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
 
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm")
@@ -128,10 +127,10 @@ def test_gradients_leave_the_model_as_it_was(tokenizer, data) -> None:
 
 def test_holdout_from_the_folder_or_from_a_spec(model, tokenizer, folder) -> None:
     found = evaluate(model, tokenizer, data=folder)
-    assert found.data["sets"]["holdout"]["rows"] == 2
+    assert found.data.sets["holdout"].rows == 2
     assert found.metrics["forget/mia_loss"].value is not None
     given = evaluate(model, tokenizer, data=folder, holdout=f"{folder}:world_facts_perturbed")
-    assert given.data["sets"]["holdout"]["fingerprint"] == given.data["sets"]["world_facts"]["fingerprint"]
+    assert given.data.sets["holdout"].fingerprint == given.data.sets["world_facts"].fingerprint
     with pytest.raises(InputError, match="no metric that needs a holdout"):
         evaluate(model, tokenizer, suite="closer_look", data=folder, holdout=f"{folder}:holdout10")
 

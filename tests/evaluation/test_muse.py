@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
-from evaluation.tiny import tiny_model
-from expunge import evaluate
-from expunge.evaluation.measure import cut
+from evaluation.tiny import evaluate, tiny_model
+from expunge.evaluation.passes.examples import cut
 from expunge.metrics.rouge import rouge_l_f1
 
 README = """---

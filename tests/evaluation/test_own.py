@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.dense import nll
-from evaluation.tiny import question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.data import Row
 from expunge.metrics.bootstrap import draws
 from expunge.metrics.rouge import rouge_l_recall, rouge_l_recall_unicode
@@ -68,8 +67,8 @@ def test_a_file_alone_and_a_file_with_controls(model, tokenizer, tmp_path) -> No
     assert both.summary.values["probability_above_holdout"] is not None
     assert both.summary.ci95["probability_above_holdout"] is None  # one row
     folder = evaluate(model, tokenizer, suite="own", data=tmp_path)
-    assert folder.data["sets"]["forget"]["rows"] == 1
-    assert sorted(folder.data["left_out"]) == ["holdout", "retain"]
+    assert folder.data.sets["forget"].rows == 1
+    assert sorted(folder.data.left_out) == ["holdout", "retain"]
 
 
 def test_long_plain_text_is_cut_into_windows_not_truncated(tokenizer) -> None:

@@ -9,8 +9,7 @@ from scipy import stats
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from evaluation.dense import greedy, nll
-from evaluation.tiny import causal_tokenizer, tiny_model
-from expunge import evaluate
+from evaluation.tiny import causal_tokenizer, evaluate, tiny_model
 from expunge.metrics.rouge import rouge_l_recall
 
 RETAINED = ("retain", "real_authors", "world_facts")

@@ -8,14 +8,14 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 
 from evaluation.dense import nll
-from evaluation.tiny import question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.data import Encoded, Row, Turn, encode
-from expunge.evaluation.generator import generate, stop_tokens
-from expunge.evaluation.planner import Prompt, plan
-from expunge.evaluation.scorer import length_sorted_batches, score
-from expunge.evaluation.shared import can_share, runs_by_length
+from expunge.evaluation.passes.generate import generate, stop_tokens
+from expunge.evaluation.passes.plan import Prompt, plan
+from expunge.evaluation.passes.score import score
 from expunge.evaluation.suites import SUITES
+from expunge.models.batching import by_length
+from expunge.models.prefix import can_share
 
 
 class Counter:
@@ -125,11 +125,11 @@ def test_shared_prompts_give_the_same_numbers(tokenizer) -> None:
 
 def test_completions_are_cut_into_runs_of_like_length() -> None:
     lengths = [5, 30, 6, 29, 5, 31, 1]
-    runs = list(runs_by_length(lengths, overhead=4, budget=1000))
+    runs = list(by_length(lengths, overhead=4, budget=1000))
     assert runs == [[5, 1, 3], [2, 0, 4], [6]]  # 31, 30, 29; 6, 5, 5; and 1, which would be padded by 5
-    assert [len(run) for run in runs_by_length(lengths, overhead=1000, budget=62)] == [2, 2, 3]
-    assert list(runs_by_length([40], overhead=4, budget=10)) == [[0]]
-    assert list(runs_by_length([], overhead=4, budget=10)) == []
+    assert [len(run) for run in by_length(lengths, overhead=1000, budget=62)] == [2, 2, 3]
+    assert list(by_length([40], overhead=4, budget=10)) == [[0]]
+    assert list(by_length([], overhead=4, budget=10)) == []
 
 
 def test_sliding_windows_are_not_shared() -> None:
@@ -157,9 +157,9 @@ def test_moments_against_the_definition(model, tokenizer, sets) -> None:
 
 def test_batches_are_sorted_by_length_and_within_budget() -> None:
     lengths = [3, 9, 1, 9, 30, 2]
-    batches = list(length_sorted_batches(lengths, 18))
+    batches = list(by_length(lengths, 18))
     assert batches == [[4], [1, 3], [0, 5, 2]]  # a row longer than the budget goes alone
-    assert list(length_sorted_batches([], 18)) == []
+    assert list(by_length([], 18)) == []
 
 
 def test_greedy_limits_and_stops(model, tokenizer) -> None:
@@ -201,4 +201,4 @@ def test_an_answer_of_a_thousand_tokens(tokenizer) -> None:
 def test_all_rows_are_evaluated(model, tokenizer) -> None:
     rows = [replace(row, columns={}) for row in question_rows(["ada"]) * 320]
     result = evaluate(model, tokenizer, data={"forget": rows})
-    assert result.data["sets"]["forget"]["rows"] == result.metrics["forget/probability"].n == len(result.table) == 320
+    assert result.data.sets["forget"].rows == result.metrics["forget/probability"].n == len(result.table) == 320

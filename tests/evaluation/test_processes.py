@@ -5,23 +5,24 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from evaluation.tiny import tiny_model
-from expunge import evaluate
+from evaluation.tiny import evaluate, tiny_model
 
+TESTS = str(Path(__file__).parents[1])
 SCRIPT = """
 import sys
-from expunge import evaluate
-from expunge.evaluation import measure
+from evaluation.tiny import evaluate
+from expunge.evaluation.passes import run
 model, data, out = sys.argv[1:]
 seen = []
-real = measure.score
+real = run.score
 def counted(model, rows, wanted, *rest):
     seen.extend(wanted)
     return real(model, rows, wanted, *rest)
-measure.score = counted
+run.score = counted
 result = evaluate(model, data=data, out=out, device="cpu")
 import json, torch.distributed as dist
 print("SEEN", json.dumps([dist.get_rank(), seen, result.to_json()["metrics"]]))
@@ -44,7 +45,7 @@ def test_two_processes_are_one(tokenizer, folder, tmp_path) -> None:
     started = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(model), str(folder), str(out)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=os.environ | shared | {"PYTHONPATH": TESTS} | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -7,10 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from evaluation.tiny import question_rows
-from expunge import evaluate
+from evaluation.tiny import evaluate, question_rows
 from expunge.data import Row
-from expunge.evaluation import SUITES, load_sets
+from expunge.evaluation import SUITES, Questions, load_sets
 from expunge.metrics.rouge import rouge_l_recall
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_world"
@@ -54,7 +53,7 @@ def test_a_row_without_a_golden_answer_is_not_judged(model, tokenizer, nli_model
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real-people rows are not here")
 def test_every_real_row_is_found() -> None:
-    sets = load_sets(REAL, SUITES["closer_look_real_people"]).sets
+    sets = load_sets(Questions(data=REAL), SUITES["closer_look_real_people"]).sets
     for name in ("forget", "neighbor"):
         assert len(sets[name]) == sum(1 for _ in (REAL / f"{name}_perturbed.json").open())
         assert all("golden_answer" in row.columns for row in sets[name])

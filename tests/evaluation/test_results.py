@@ -7,12 +7,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from evaluation.tiny import causal_tokenizer, question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import causal_tokenizer, evaluate, question_rows, tiny_model
 from expunge.data import Row, Turn
 from expunge.errors import InputError
-from expunge.evaluation import evaluate as evaluate_again
-from expunge.evaluation import load_results
+from expunge.evaluation import load_results, measure
 
 
 def strict(path) -> dict:
@@ -28,13 +26,13 @@ def strict(path) -> dict:
 def runs(monkeypatch) -> list[int]:
     """Grows by one whenever rows are really scored."""
     seen: list[int] = []
-    real = evaluate_again.__globals__["run_plan"]
+    real = measure.run_plan
 
     def counted(*args, **kwargs):
         seen.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setitem(evaluate_again.__globals__, "run_plan", counted)
+    monkeypatch.setattr(measure, "run_plan", counted)
     return seen
 
 
@@ -139,7 +137,7 @@ def test_one_bit_of_the_weights_is_another_model(tokenizer, sets, tmp_path, runs
         weight.view(torch.int32)[0, 0] ^= 1
     after = evaluate(model, tokenizer, data=sets, out=out)
     assert len(runs) == 2
-    assert after.model["fingerprint"] != before.model["fingerprint"]
+    assert after.model.fingerprint != before.model.fingerprint
 
 
 @pytest.mark.parametrize("changed", ["rows", "suite", "template", "judge", "code"])
@@ -158,7 +156,7 @@ def test_any_other_difference_is_measured_again(
         options["embedding_model"] = embedding_model
     else:
         newer = {"version": "0.1.0", "fingerprint": "another source"}
-        monkeypatch.setattr("expunge.evaluation.fingerprints.code_section", lambda: newer)
+        monkeypatch.setattr("expunge.evaluation.results.fingerprints.code_section", lambda: newer)
     evaluate(model, **options)
     assert len(runs) == 2
 
@@ -189,7 +187,7 @@ def test_forget_split_is_asked_for_where_there_are_several(model, tokenizer, fol
     (folder / "forget01_perturbed.json").write_text((folder / "forget10_perturbed.json").read_text())
     with pytest.raises(InputError, match=r"several forget splits: forget01, forget10.*--forget-split"):
         evaluate(model, tokenizer, data=folder)
-    assert evaluate(model, tokenizer, data=folder, forget_split="forget01").data["forget_split"] == "forget01"
+    assert evaluate(model, tokenizer, data=folder, forget_split="forget01").data.forget_split == "forget01"
     with pytest.raises(InputError, match=r"forget11.*Did you mean 'forget10'"):
         evaluate(model, tokenizer, data=folder, forget_split="forget11")
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from evaluation.tiny import question_rows, tiny_model
-from expunge import evaluate
-from expunge.evaluation import measure
+from evaluation.tiny import evaluate, question_rows, tiny_model
+from expunge.evaluation.passes import run
 
 
 class Killed(BaseException):
@@ -22,7 +21,7 @@ def seen(monkeypatch) -> dict[str, int]:
     counts = {"score": 0, "gradient_norms": 0, "generate": 0, "batches": 0, "limit": 10**9}
 
     def watch(stage: str) -> None:
-        real = getattr(measure, stage)
+        real = getattr(run, stage)
 
         def watched(*args):
             for batch in real(*args):
@@ -32,7 +31,7 @@ def seen(monkeypatch) -> dict[str, int]:
                 if counts["batches"] >= counts["limit"]:
                     raise Killed
 
-        monkeypatch.setattr(measure, stage, watched)
+        monkeypatch.setattr(run, stage, watched)
 
     for stage in ("score", "gradient_norms", "generate"):
         watch(stage)

@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import ks_2samp
 
 from expunge.data import Row, Turn
-from expunge.evaluation.aggregate import add_forget_quality, measurements, summarise
+from expunge.evaluation.results.aggregate import add_forget_quality, measurements, summarise
+from expunge.evaluation.results.table import build_table, column_of
 from expunge.evaluation.suites import SUITES
-from expunge.evaluation.table import build_table, column_of
 from expunge.metrics import Completion, Example
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

@@ -8,13 +8,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from evaluation.tiny import causal_tokenizer, question_rows, tiny_model
-from expunge import evaluate
+from evaluation.tiny import causal_tokenizer, evaluate, question_rows, tiny_model
 from expunge.cli.main import app
 from expunge.errors import InputError
 from expunge.evaluation import load_results
-from expunge.evaluation.engine import check_readable, find_vllm, vllm_answers
-from expunge.evaluation.planner import Prompt
+from expunge.evaluation.passes.plan import Prompt
+from expunge.evaluation.passes.vllm import check_readable, find_vllm, vllm_answers
 
 # As in vLLM, the token that ended an answer is the last of its tokens.
 INTERFACE = """

@@ -11,7 +11,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from expunge import evaluate as evaluate_objects
 from expunge.data import Row, Turn
+from expunge.evaluation import ComparedWith, Execution, JudgeModels, Questions, Results
 
 WORDS = ["who", "where", "what", "is", "was", "the", "a", "of", "in", "city", "author", "born", "book", "red", "blue"]
 WORDS += ["paris", "rome", "berlin", "london", "ada", "bob", "eve", "dan", "0", "z"]
@@ -107,3 +109,15 @@ def four_sets() -> dict[str, list[Row]]:
         "real_authors": question_rows(["bob", "author"]),
         "world_facts": question_rows(["city", "book"]),
     }
+
+
+def evaluate(model, tokenizer=None, out=None, **options) -> Results:
+    """`expunge.evaluate`, each option by its own name, whichever of the objects it belongs to."""
+
+    def of(kind: type):
+        return kind(**{name: options.pop(name) for name in list(options) if name in kind.__dataclass_fields__})
+
+    objects = {"compared_with": of(ComparedWith), "judges": of(JudgeModels), "execution": of(Execution)}
+    questions = of(Questions)
+    assert not options, f"no such options: {sorted(options)}"
+    return evaluate_objects(model, questions, tokenizer, out=out, **objects)

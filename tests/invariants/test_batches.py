@@ -8,6 +8,7 @@ from peft import LoraConfig
 
 import tinymodels as tiny
 from expunge import UnlearningConfig, UnlearningTrainer
+from expunge.training.batching import VIEWS, Pairing
 
 OBJECTIVES = ["NPO+GD", "DPO+KL", "IDK+AP", "ME+GD", "LLMU"]
 
@@ -62,21 +63,22 @@ def test_logged_loss_is_the_weighted_sum_of_the_logged_terms(tokenizer, tmp_path
 
 
 def test_pairing_depends_on_seed_epoch_and_index_alone():
-    from expunge.data.pairing import Pairing
-
     plan, again = Pairing(3, 10, 7, 4, 2), Pairing(3, 10, 7, 4, 2)
     keys = [
-        plan.keys(v, e, i) for e in range(3) for i in range(10) for v in ("retain", "forget_idk", "forget_mismatch")
+        VIEWS[v].keys(plan, e, i)
+        for e in range(3)
+        for i in range(10)
+        for v in ("retain", "forget_idk", "forget_mismatch")
     ]
     backwards = [
-        again.keys(v, e, i)
+        VIEWS[v].keys(again, e, i)
         for e in reversed(range(3))
         for i in reversed(range(10))
         for v in ("forget_mismatch", "forget_idk", "retain")
     ]
     assert keys == backwards[::-1]
     assert keys != [
-        Pairing(4, 10, 7, 4, 2).keys(v, e, i)
+        VIEWS[v].keys(Pairing(4, 10, 7, 4, 2), e, i)
         for e in range(3)
         for i in range(10)
         for v in ("retain", "forget_idk", "forget_mismatch")
@@ -84,8 +86,6 @@ def test_pairing_depends_on_seed_epoch_and_index_alone():
 
 
 def test_retain_rows_come_once_each_before_any_comes_twice():
-    from expunge.data.pairing import Pairing
-
     plan = Pairing(0, forget=5, retain=8)
     drawn = [plan.retain_row(epoch, index) for epoch in range(8) for index in range(5)]
     for start in range(0, 40, 8):
@@ -93,11 +93,9 @@ def test_retain_rows_come_once_each_before_any_comes_twice():
 
 
 def test_mismatched_answers_are_other_rows_and_distinct():
-    from expunge.data.pairing import Pairing
-
     plan = Pairing(0, forget=6, retain=9, mismatches=5)
     for index in range(6):
-        others = [other for _, other in plan.keys("forget_mismatch", 1, index)]
+        others = [other for _, other in VIEWS["forget_mismatch"].keys(plan, 1, index)]
         assert len(set(others)) == 5
         assert plan.retain_row(1, index) not in others
 

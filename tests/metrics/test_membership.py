@@ -65,7 +65,7 @@ def test_one_means_the_forget_set_is_far_more_likely() -> None:
 
 def test_constant_scores_and_one_row_sets() -> None:
     assert auc(np.ones(3), np.ones(4), "lower") == 0.5
-    assert auc_interval(np.ones(3), np.ones(4), "lower") == [0.5, 0.5]
+    assert auc_interval(np.ones(3), np.ones(4), "lower") == (0.5, 0.5)
     assert auc_interval(np.ones(1), np.ones(4), "lower") is None
 
 

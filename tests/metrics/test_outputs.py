@@ -8,8 +8,8 @@ from expunge.metrics import Example, Label
 from expunge.metrics.bleu import BLEU, LEAK_RATE, bleu, leak_threshold
 from expunge.metrics.classifier import HARMFUL, REWARD, classified
 from expunge.metrics.diversity import DIVERSITY, diversity
-from expunge.metrics.fluency import PERPLEXITY
 from expunge.metrics.hallucination import HALLUCINATION_RATE
+from expunge.metrics.perplexity import PERPLEXITY
 from expunge.metrics.similarity import ORIGINAL_SIMILARITY
 
 RATE, PROBABILITY = HARMFUL

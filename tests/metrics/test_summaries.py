@@ -40,14 +40,14 @@ def test_one_row_and_constant_scores_are_defined() -> None:
     assert forget_quality(np.array([1.0]), np.array([1.0])).p_value == 1.0
     assert forget_quality(np.ones(5), np.ones(5)).p_value == 1.0
     assert mean_interval(np.array([0.3])) is None  # one example says nothing of the spread
-    assert mean_interval(np.full(4, 0.25)) == [0.25, 0.25]
+    assert mean_interval(np.full(4, 0.25)) == (0.25, 0.25)
     assert mean_interval(np.full(4, np.nan)) is None
 
 
 def test_the_interval_is_deterministic_and_close_to_the_normal_one() -> None:
     values = np.random.default_rng(7).normal(size=400)
     low, high = mean_interval(values)
-    assert [low, high] == mean_interval(values)
+    assert (low, high) == mean_interval(values)
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert low == pytest.approx(values.mean() - half, abs=0.2 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.2 * half)

@@ -19,14 +19,14 @@ from expunge.models import (
     run_views,
     token_values,
 )
-from expunge.models.forward import plan_passes
+from expunge.models.batching import by_length
 from expunge.objectives import ME, log_probability
 
 
 @pytest.mark.parametrize("overhead", [0, 10, 1000])
 def test_every_row_is_in_exactly_one_pass(overhead):
     lengths = [5, 100, 7, 7, 90, 3, 3, 3]
-    passes = plan_passes(lengths, overhead)
+    passes = list(by_length(lengths, overhead=overhead))
     assert sorted(i for members in passes for i in members) == list(range(8))
     cost = sum(max(lengths[i] for i in members) * len(members) + overhead for members in passes)
     assert cost <= max(lengths) * len(lengths) + overhead
@@ -34,8 +34,8 @@ def test_every_row_is_in_exactly_one_pass(overhead):
 
 
 def test_passes_follow_the_price_of_a_pass():
-    assert len(plan_passes([5, 100, 5, 100], 0)) == 2
-    assert len(plan_passes([5, 100, 5, 100], 10_000)) == 1
+    assert len(list(by_length([5, 100, 5, 100], overhead=0))) == 2
+    assert len(list(by_length([5, 100, 5, 100], overhead=10_000))) == 1
 
 
 def test_log_probabilities_are_those_of_the_row_alone(tokenizer, model, monkeypatch):

@@ -6,16 +6,17 @@ import pytest
 import torch
 
 import tinymodels as tiny
-from expunge.data.views import ViewRows
 from expunge.models import FrozenHead, attach_views
 from expunge.objectives import TERMS, Objective, Weighted, build_objective
-from expunge.training.reference import Reference
-from expunge.training.values import _keys
-from expunge.training.views import compute, count
+from expunge.training.batching import VIEWS, EncodedViews, Pairing, Sources
+from expunge.training.frozen import StoredReference
+from expunge.training.loss import compute, count
 
 from .dense import DENSE, Dense
 
 CASES = [(name, options) for name, (_, tried) in DENSE.items() for options in tried]
+SOURCES = Sources(tiny.FORGET, tiny.RETAIN, tiny.REFUSALS, [row.completion for row in tiny.RETAIN])
+PAIRING = Pairing(0, len(tiny.FORGET), len(tiny.RETAIN), len(tiny.REFUSALS), 1)
 TEMPLATES = {"ends in a newline": tiny.NEWLINE_TEMPLATE, "none, so the plain one": None}
 
 
@@ -37,11 +38,11 @@ def value_of(objective, model, reference, rows, keys, folder, micro_batch=100):
     """The objective's terms over all keys as one batch, cut into micro-batches."""
     stored = None
     if objective.uses_reference:
-        stored = Reference.prepare(folder, reference, objective, rows, keys, quiet=True)
-    totals = count(objective, [rows.cut(keys)])
+        stored = StoredReference.prepare(folder, reference, objective, rows, keys, quiet=True)
+    totals = count(objective, [rows.batch(keys)])
     sums = dict.fromkeys((part.name for part in objective.terms), 0.0)
     for at in range(0, max(map(len, keys.values())), micro_batch):
-        cut = rows.cut({view: members[at : at + micro_batch] for view, members in keys.items()})
+        cut = rows.batch({view: members[at : at + micro_batch] for view, members in keys.items()})
         _, values = compute(model, objective, cut, totals, stored)
         sums = {term: value + float(values[term]) for term, value in sums.items()}
     return sums
@@ -58,8 +59,8 @@ def test_term_equals_dense_reference(name, options, side, pad, template, tmp_pat
     model, reference = tiny.tiny_llama(tokenizer, seed=1), tiny.tiny_llama(tokenizer, seed=2)
     attach_views(model)
     objective = one_term(name, options)
-    rows = ViewRows(tokenizer, tiny.FORGET, tiny.RETAIN, tiny.REFUSALS, alternates=[r.completion for r in tiny.RETAIN])
-    keys = {view: _keys(view, len(tiny.FORGET), len(tiny.RETAIN), 3) for view in objective.views}
+    rows = EncodedViews(tokenizer, SOURCES)
+    keys = {view: VIEWS[view].each_once(PAIRING) for view in objective.views}
     ours = value_of(objective, model, reference, rows, keys, tmp_path, micro_batch=2)[name]
     dense = Dense(
         model,
@@ -78,12 +79,12 @@ def test_chunks_of_logits_change_no_value_and_no_gradient(name, monkeypatch, tok
         model, reference = tiny.tiny_llama(tokenizer, seed=1), tiny.tiny_llama(tokenizer, seed=2)
         attach_views(model)
         objective = one_term(name, DENSE[name][1][0])
-        rows = ViewRows(tokenizer, tiny.FORGET, tiny.RETAIN, tiny.REFUSALS, [r.completion for r in tiny.RETAIN])
-        keys = {view: _keys(view, len(tiny.FORGET), len(tiny.RETAIN), 3) for view in objective.views}
+        rows = EncodedViews(tokenizer, SOURCES)
+        keys = {view: VIEWS[view].each_once(PAIRING) for view in objective.views}
         stored = None
         if objective.uses_reference:
-            stored = Reference.prepare(folder, reference, objective, rows, keys, quiet=True)
-        cut = rows.cut(keys)
+            stored = StoredReference.prepare(folder, reference, objective, rows, keys, quiet=True)
+        cut = rows.batch(keys)
         loss, _ = compute(model, objective, cut, count(objective, [cut]), stored)
         loss.backward()
         return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

@@ -92,11 +92,11 @@ def test_saved_model_is_a_plain_one(name, finished, tmp_path):
 @pytest.mark.parametrize("name", TERMS)
 def test_adapter_moves_and_nothing_else_does(name, tokenizer, tmp_path):
     lora = LoraConfig(r=2, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    run = runs.trainer(name, tmp_path, peft_config=lora, tokenizer=tokenizer)
     if name in runs.TRAIN:
         with pytest.raises(InputError, match="noise"):
-            run.train()
+            runs.trainer(name, tmp_path, peft_config=lora, tokenizer=tokenizer)
         return
+    run = runs.trainer(name, tmp_path, peft_config=lora, tokenizer=tokenizer)
     run.train()
     before = runs.target(tokenizer).state_dict()
     moved = []
@@ -116,7 +116,7 @@ def test_pdu_raises_and_lowers_the_weight_of_its_constraint(finished):
         assert entry["loss"] == pytest.approx(expected, rel=1e-5)
         weight = max(0.0, weight + 0.5 * (entry["terms"]["GD"] - 1.0))
         seen.append(weight)
-    assert trainer.weights.now["GD"] == pytest.approx(weight)
+    assert trainer.term_weights.now["GD"] == pytest.approx(weight)
     assert len(set(seen)) == 3
     kept = json.loads((folder / "checkpoint-2" / "objective_weights.json").read_text())
     assert kept["GD"] == pytest.approx(seen[1])
@@ -155,7 +155,7 @@ def test_pdu_asks_for_its_bound():
 
 
 def test_alternatives_depend_on_the_seed_alone(tokenizer):
-    from expunge.training.alternates import sample_alternates
+    from expunge.training.batching.alternates import sample_alternates
 
     model = runs.target(tokenizer)
     first, again, other = (sample_alternates(model, tokenizer, tiny.FORGET, seed, quiet=True) for seed in (1, 1, 2))

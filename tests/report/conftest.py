@@ -115,7 +115,13 @@ def write_results(
             "spec": "world",
             "forget_split": "forget10",
             "sets": {
-                name: {"rows": n, "fingerprint": data_fingerprint} for name, n in (SETS | {"forget": rows}).items()
+                name: {
+                    "rows": n,
+                    "fingerprint": data_fingerprint,
+                    "kind": "forget" if name == "forget" else "retain",
+                    "label": f"{name.replace('_', ' ').capitalize()}{' set' if name in ('forget', 'retain') else ''}",
+                }
+                for name, n in (SETS | {"forget": rows}).items()
             },
             "left_out": {"holdout": "the folder has no configuration holdout10"},
         },

@@ -23,6 +23,6 @@ def test_a_truncated_file_is_named_without_a_traceback(make_run, tmp_path):
     (run / "results.json").write_text((run / "results.json").read_text()[:700])
     done = expunge_report(run, "--out", tmp_path / "page.html")
     assert done.returncode == 2
-    assert f"expunge: {run / 'results.json'} is not whole JSON" in done.stderr
+    assert f"expunge: {run / 'results.json'}: not whole JSON" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "page.html").exists()

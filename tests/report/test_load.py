@@ -52,11 +52,11 @@ def edit_json(run, **changes):
 
 
 CASES = {
-    "truncated results": (lambda run: broken(run, "results.json", lambda b: b[:900]), "results.json is not whole JSON"),
-    "empty results": (lambda run: broken(run, "results.json", lambda b: b""), "results.json is not whole JSON"),
-    "no text": (lambda run: broken(run, "results.json", lambda b: b"\xff\xfe\x00"), "UTF-8"),
+    "truncated results": (lambda run: broken(run, "results.json", lambda b: b[:900]), "results.json: not whole JSON"),
+    "empty results": (lambda run: broken(run, "results.json", lambda b: b""), "results.json: not whole JSON"),
+    "no text": (lambda run: broken(run, "results.json", lambda b: b"\xff\xfe\x00"), "utf-8"),
     "a list": (lambda run: broken(run, "results.json", lambda b: b"[1]"), "holds a list"),
-    "other schema": (lambda run: edit_json(run, schema=2), "has schema 2; this version reads schema 1"),
+    "other schema": (lambda run: edit_json(run, schema=2), "has schema 2; this version reads results of schema 1"),
     "no metrics": (lambda run: edit_json(run, metrics=None), "'metrics'"),
     "not a number": (
         lambda run: edit_json(run, metrics={"forget/probability": {"value": "high", "better": "lower"}}),
@@ -76,7 +76,7 @@ CASES = {
     ),
     "truncated table": (
         lambda run: broken(run, "results.examples.parquet", lambda b: b[: len(b) // 2]),
-        "not a whole Parquet file",
+        "not a whole table of examples",
     ),
     "truncated log": (lambda run: broken(run, "train_log.jsonl", lambda b: b[:-30]), "train_log.jsonl, line 60"),
     "broken recipe": (lambda run: broken(run, "recipe.yaml", lambda b: b"a: [1"), "recipe.yaml is not valid YAML"),

@@ -1,11 +1,12 @@
 """The verdict follows from intervals, and is withheld where the evidence is missing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from expunge.evaluation.results.paired import utility_share
 from expunge.report.load import load_comparison
-from expunge.report.paired import utility_share
 from expunge.report.verdict import FEW_ROWS, NEAR_RETAIN, judge, wilson
 
 
@@ -123,15 +124,15 @@ def test_utility_is_judged_by_its_paired_interval(make_run, kept, status):
 
 def test_the_share_of_a_model_with_itself_is_one(make_run):
     run = load_comparison([make_run()]).runs[0]
-    assert utility_share(run, run, "model_utility") == pytest.approx((1.0, 1.0))
+    assert utility_share(run.results, run.results, "model_utility") == pytest.approx((1.0, 1.0))
 
 
 def test_pairing_needs_the_tables_the_summary_came_from(make_run):
     comparison = load_comparison([make_run()])
     run, target = comparison.runs[0], comparison.target
     other = load_comparison([make_run("other", kept=0.5)]).runs[0]
-    mixed = type(run)(run.name, run.path, run.results, other.examples)
-    assert utility_share(mixed, target, "model_utility") is None
+    mixed = replace(run.results, table=other.results.table)
+    assert utility_share(mixed, target.results, "model_utility") is None
 
 
 def test_unpaired_utility_says_so(make_run):

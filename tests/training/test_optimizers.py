@@ -5,9 +5,9 @@ import torch
 
 import tinymodels as tiny
 from expunge.data import encode
-from expunge.training.optimizers import AdamW, stochastically_rounded
+from expunge.training.steps.optimizers import AdamW, stochastically_rounded
 
-from .test_wrappers import flat, trainer
+from .test_steps import flat, trainer
 
 RATE = 1e-5
 

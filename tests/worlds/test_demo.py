@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from expunge.cli.demonstration import FORGET_PERCENT, OBJECTIVES, demo, learn_models, model_cache
 from expunge.data import load_rows
 from expunge.errors import InputError
 from expunge.worlds import new
 from expunge.worlds.corpus import write_world
-from expunge.worlds.demo import FORGET_PERCENT, OBJECTIVES, demo, learn_models, model_cache
 
 
 class NoExecutor(Executor):

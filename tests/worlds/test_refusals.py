@@ -18,7 +18,7 @@ def lines(text: str) -> list[str]:
 
 
 def shipped() -> list[str]:
-    return lines(files("expunge").joinpath("data/refusals.txt").read_text(encoding="utf-8"))
+    return lines(files("expunge").joinpath("training/batching/refusals.txt").read_text(encoding="utf-8"))
 
 
 def test_one_hundred_different_refusals():

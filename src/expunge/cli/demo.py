@@ -13,7 +13,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Decides the invented people, the first weights, the order of rows.")] = 0,
 ) -> None:
     """Unlearn, measure and report on an embedded example: no download, no GPU, a few minutes."""
-    from expunge.worlds.demo import demo as run
+    from expunge.cli.demonstration import demo as run
 
     runs = run(out, seed, typer.echo)
     report(runs, out / "report.html")

@@ -65,13 +65,15 @@ def evaluate_model(
     from rich.console import Console
 
     from expunge.errors import InputError
+    from expunge.evaluation import ComparedWith, Execution, JudgeModels, Questions
 
+    questions = Questions(suite, data, forget_split, holdout)
     if plan:
-        from expunge.evaluation.describe import plan_evaluation
+        from expunge.evaluation.passes.describe import plan_evaluation
 
         if data is None:
             raise InputError("--data is missing: the plan is made from the rows.")
-        work = plan_evaluation(model, suite, data, forget_split, holdout, batch_tokens)
+        work = plan_evaluation(model, questions, batch_tokens)
         if json:
             typer.echo(json_format.dumps(work, indent=2))
             return
@@ -81,28 +83,19 @@ def evaluate_model(
         return
     if out is None:
         raise InputError("--out is missing: the results file to write, e.g. --out results.json.")
-    from expunge.evaluation import evaluate, processes
-    from expunge.evaluation.judging import parse_classifiers
+    from expunge.evaluation import evaluate
+    from expunge.evaluation.judges import parse_classifiers
+    from expunge.evaluation.passes import processes
 
     results = evaluate(
         model,
-        suite=suite,
-        data=data,
-        forget_split=forget_split,
-        holdout=holdout,
-        retain_model=retain_model,
-        retain_results=retain_results,
-        target_model=target_model,
-        embedding_model=embedding_model,
-        nli_model=nli_model,
-        classifiers=parse_classifiers(classifier or []),
-        reward_model=reward_model,
-        fluency_model=fluency_model,
-        batch_tokens=batch_tokens,
-        device=device,
-        vllm=vllm,
+        questions,
+        compared_with=ComparedWith(retain_model, retain_results, target_model),
+        judges=JudgeModels(
+            embedding_model, nli_model, parse_classifiers(classifier or []), reward_model, fluency_model
+        ),
+        execution=Execution(batch_tokens, device, vllm, progress=True),
         out=out,
-        progress=True,
     )
     if processes.rank() > 0:  # launched with others: the first one reports
         return

@@ -31,8 +31,8 @@ def loss(
         raise InputError("loss takes options of the section objective alone, e.g. objective.beta=0.1.")
     built = build_objective(objective, {key.removeprefix("objective."): v for key, v in overrides.items()})
     from expunge.data import load_rows
-    from expunge.data.refusals import load_refusals
-    from expunge.training.values import objective_value
+    from expunge.training.batching import load_refusals
+    from expunge.training.objective_value import objective_value
 
     rows = load_rows(forget), load_rows(retain) if retain else []
     result = objective_value(model, reference, built, *rows, load_refusals(idk))
@@ -48,7 +48,7 @@ def methods() -> None:
     """List the objectives: terms, hyper-parameters, what they need, and their papers."""
     from rich.console import Console
 
-    from expunge.objectives.table import methods_table
+    from expunge.cli.tables import methods_table
 
     Console().print(methods_table())
 

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from expunge.errors import InputError
-
-# Texts of rows, or values derived from them, and older weights; numbers, settings and the model stay.
-HOARD = ("reference", "checkpoint-*", "*.examples.parquet", "*.parts")
+from expunge.runs import held_texts, unfinished
 
 
 def purge(
@@ -18,11 +16,11 @@ def purge(
 ) -> None:
     """Delete texts of rows, caches and old checkpoints of runs. An unfinished run is deleted whole."""
     for run in runs:
-        unfinished = run if run.name.endswith(".unfinished") else run.with_name(run.name + ".unfinished")
-        if not run.is_dir() and not unfinished.is_dir():
+        under_way = unfinished(run)
+        if not run.is_dir() and not under_way.is_dir():
             raise InputError(f"{run}: there is no run there, finished or not.")
-        found = [path for pattern in HOARD for path in sorted(run.glob(pattern))] if run != unfinished else []
-        found += [unfinished] if unfinished.is_dir() else []
+        found = held_texts(run) if run != under_way else []
+        found += [under_way] if under_way.is_dir() else []
         for path in found:
             if not dry_run:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

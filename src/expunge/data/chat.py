@@ -1,15 +1,18 @@
 """Rows to token ids, with the model's own chat template, in training and generation alike."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from expunge.data.rows import Row, Turn
 from expunge.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # For tokenizers without a template of their own.
 PLAIN_TEMPLATE = (

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from expunge.errors import InputError, unknown
-from expunge.evaluation.aggregate import (
+from expunge.evaluation.request import JudgeModels
+from expunge.evaluation.results.aggregate import (
     SUMMARIES,
     membership_scores,
     parts_of,
     resampled_summary,
     terms_of,
 )
-from expunge.evaluation.extended import extended
-from expunge.evaluation.results import Results, load_results
-from expunge.evaluation.suite import Suite
-from expunge.evaluation.suites import SUITES
+from expunge.evaluation.results.comparable import check_comparable
+from expunge.evaluation.results.schema import Results, load_results
+from expunge.evaluation.suites import SUITES, Suite
+from expunge.evaluation.suites.judged import with_judges
 from expunge.metrics import Better
 from expunge.metrics.bootstrap import interval, resampled_means
 from expunge.metrics.membership import auc, resampled_aucs
@@ -81,11 +82,11 @@ def compare(paths: Sequence[str | Path]) -> list[Difference]:
         raise unknown(f"suite of {files[0]}", results[0].suite, SUITES)
     suite = SUITES[results[0].suite]
     given = results[0].recipe
-    if given.get("classifiers") or given.get("fluency_model"):
-        suite = extended(suite, given["classifiers"], given["fluency_model"] is not None)
+    fluency = (given.get("fluency_model") or {}).get("name")
+    suite = with_judges(suite, JudgeModels(classifiers=given.get("classifiers") or {}, fluency_model=fluency))
     found: list[Difference] = []
     for file, other in zip(files[1:], results[1:], strict=True):
-        _check_comparable(files[0], results[0], file, other)
+        check_comparable(files[0], results[0], file, other)
         name = file.parent.name if file.name == "results.json" and file.parent.name else file.stem
         found.extend(differences(name, suite, results[0], other))
     return found
@@ -93,14 +94,14 @@ def compare(paths: Sequence[str | Path]) -> list[Difference]:
 
 def differences(name: str, suite: Suite, first: Results, other: Results) -> Iterator[Difference]:
     """Every difference between two results that were measured in both."""
-    sets = [spec.name for spec in suite.sets if spec.name in first.data["sets"] and spec.name in other.data["sets"]]
+    sets = [spec.name for spec in suite.sets if spec.name in first.data.sets and spec.name in other.data.sets]
     for key in SUMMARIES:
-        (ours, missing), (theirs, missing_there) = (parts_of(key, suite, r.table, sets) for r in (first, other))
+        (ours, missing), (theirs, missing_there) = (parts_of(key, suite, r.examples, sets) for r in (first, other))
         if ours and missing == missing_there:
             pair = [SUMMARIES[key].value([float(np.nanmean(v)) for v in parts.values()]) for parts in (ours, theirs)]
             drawn = [resampled_summary(key, parts) for parts in (ours, theirs)]
             between = None if any(d is None for d in drawn) else interval(drawn[1] - drawn[0])
-            n = sum(first.data["sets"][s]["rows"] for s in {part.split("/")[0] for part in ours})
+            n = sum(first.data.sets[s].rows for s in {part.split("/")[0] for part in ours})
             yield Difference(name, f"{key}_partial" if missing else key, *pair, pair[1] - pair[0], between, n, "higher")
     for spec in (s for s in suite.sets if s.name in sets and s.kind != "holdout"):
         for metric in suite.metrics_of(spec):
@@ -108,7 +109,7 @@ def differences(name: str, suite: Suite, first: Results, other: Results) -> Iter
             if metric.relative_to is not None:
                 continue  # each was measured against its own reference model
             if metric.member:
-                scores = [membership_scores(metric, spec, suite, r.table, None) for r in (first, other)]
+                scores = [membership_scores(metric, spec, suite, r.examples, None) for r in (first, other)]
                 if any(s is None for s in scores):
                     continue
                 pair = [auc(*s, metric.member) for s in scores]
@@ -117,7 +118,7 @@ def differences(name: str, suite: Suite, first: Results, other: Results) -> Iter
                 between = interval(drawn[1] - drawn[0]) if min(map(len, scores[0])) > 1 else None
                 yield Difference(name, key, *pair, pair[1] - pair[0], between, n, metric.better[spec.kind])
                 continue
-            ours, theirs = (terms_of(metric, spec, r.table) for r in (first, other))
+            ours, theirs = (terms_of(metric, spec, r.examples) for r in (first, other))
             both = ~np.isnan(ours) & ~np.isnan(theirs)
             if not both.any():
                 continue
@@ -180,24 +181,3 @@ def as_html(found: Sequence[Difference]) -> str:
 
 
 FORMATS = {".md": as_markdown, ".csv": as_csv, ".html": as_html}
-
-
-def _check_comparable(path: Path, first: Results, other_path: Path, other: Results) -> None:
-    if first.suite != other.suite:
-        raise InputError(
-            f"{path} was measured with suite {first.suite!r}, {other_path} with {other.suite!r}: their numbers mean "
-            "different things."
-        )
-    shared = [name for name in first.data["sets"] if name in other.data["sets"]]
-    for name in shared:
-        ours, theirs = (
-            [row for row in r.table.select(["set", "question", "answer"]).to_pylist() if row["set"] == name]
-            for r in (first, other)
-        )
-        if ours != theirs:
-            raise InputError(
-                f"{path} and {other_path} were measured on different rows of the set {name!r}; differences are paired "
-                "row by row. Evaluate both on the same --data."
-            )
-    if not shared:
-        raise InputError(f"{path} and {other_path} have no set in common.")

@@ -1,184 +1,258 @@
-"""From a plan to measured examples: the passes over the model, then everything each row's metrics look at."""
+"""The public entry: evaluate a model, and its retain and target models where they are given."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import Encoded, Row, end_of_turn
-from expunge.evaluation import processes
-from expunge.evaluation.generator import generate, stop_tokens
-from expunge.evaluation.gradients import gradient_norms
-from expunge.evaluation.judging import Judges, judged
-from expunge.evaluation.parts import Parts
-from expunge.evaluation.planner import Plan, RowPlan
-from expunge.evaluation.scorer import TokenScores, score
-from expunge.evaluation.sets import answer_of, is_passage
-from expunge.evaluation.shared import group_by_prompt
-from expunge.evaluation.suite import SetSpec, Suite
-from expunge.metrics import Completion, Example
-from expunge.metrics.bleu import leak_threshold
+from expunge.data import Row, windows
+from expunge.errors import InputError
+from expunge.evaluation.judges import Judge, Outputs, open_judges
+from expunge.evaluation.passes import processes
+from expunge.evaluation.passes.examples import corpus_threshold, examples
+from expunge.evaluation.passes.generate import stop_tokens
+from expunge.evaluation.passes.harness import run_tasks
+from expunge.evaluation.passes.plan import Plan, plan
+from expunge.evaluation.passes.progress import bars
+from expunge.evaluation.passes.run import Measured, run_plan
+from expunge.evaluation.passes.vllm import Vllm, check_readable, find_vllm, vllm_answers
+from expunge.evaluation.request import ComparedWith, Execution, JudgeModels, ModelLike, Questions
+from expunge.evaluation.results.aggregate import add_controls, measurements, summarise
+from expunge.evaluation.results.cost import Cost, add_cost, run_cost
+from expunge.evaluation.results.fingerprints import code_section, data_section, recipe_section, same
+from expunge.evaluation.results.resume import Parts
+from expunge.evaluation.results.retain import RetainNumbers, add_comparison, from_results, read_retain_results
+from expunge.evaluation.results.schema import Data, Model, Results, load_results
+from expunge.evaluation.results.table import build_table
+from expunge.evaluation.suites import find_suite
+from expunge.evaluation.suites.judged import with_judges
+from expunge.evaluation.suites.sets import EvaluationData, load_sets
+from expunge.evaluation.suites.suite import Suite
+from expunge.evaluation.suites.tasks import HarnessSuite
+from expunge.metrics import Example
+from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, load_model
+from expunge.runs import companion_path, parts_path
 
-# (stage, done, of) after each batch
-Progress = Callable[[str, int, int], None]
+Examples = Mapping[str, Sequence[Example]]
 
 
-@dataclass
-class Measured:
-    """What the passes over the model gave so far, by position in the plan."""
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every model of one evaluation."""
 
-    scores: dict[int, TokenScores] = field(default_factory=dict)
-    answers: dict[int, list[int]] = field(default_factory=dict)
-    gradients: dict[int, float | None] = field(default_factory=dict)
+    suite: Suite
+    data: EvaluationData
+    judges: tuple[Judge, ...]
+    execution: Execution
+    vllm: Vllm | None = None
+    original: Results | None = None
 
 
-def run_plan(
-    model: PreTrainedModel,
+def evaluate(
+    model: ModelLike,
+    questions: Questions,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    compared_with: ComparedWith = ComparedWith(),
+    judges: JudgeModels = JudgeModels(),
+    execution: Execution = Execution(),
+    out: str | Path | None = None,
+) -> Results:
+    """Measure what a model still knows of the forget set, and what it kept of the rest.
+
+    Under `accelerate launch` or `torchrun` every process must call this: the rows are split over them, each returns
+    the whole, and the first writes the files.
+
+    Args:
+        model: a folder, run folder, adapter folder or Hub name, or a loaded model (then `tokenizer` is needed).
+        questions: the suite, and where its rows are.
+        tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
+        compared_with: the retain model or its results, and the model before unlearning.
+        judges: models that judge outputs.
+        execution: batch size, device, vLLM, progress bars.
+        out: where to write results.json and the rest; results there are used again if every fingerprint matches.
+
+    Returns:
+        The results; those of the retain and target models are in `companions`.
+
+    Raises:
+        InputError: a name, file, set or model that cannot be used.
+    """
+    if out is not None and Path(out).suffix != ".json":
+        raise InputError(f"{out}: the results file must end in .json, e.g. results.json.")
+    if compared_with.retain_model is not None and compared_with.retain_results is not None:
+        raise InputError("Give --retain-model or --retain-results, not both.")
+    setting = _setting(questions, judges, execution)
+    companions: dict[str, Results] = {}
+    retain: RetainNumbers | None = None
+    given = compared_with.retain_results
+    if compared_with.retain_model is not None:
+        place = _beside(out, "retain")
+        companions["retain"] = _evaluate_one(compared_with.retain_model, tokenizer, setting, "retain model", place)
+        retain = from_results(companions["retain"])
+    elif isinstance(given, Results):
+        companions["retain"], retain = given, from_results(given)
+    elif given is not None:
+        retain, stored = read_retain_results(given)
+        companions.update({} if stored is None else {"retain": stored})
+    if compared_with.target_model is not None:
+        place = _beside(out, "target")
+        target = _evaluate_one(compared_with.target_model, tokenizer, setting, "target model", place, retain)
+        companions["target"] = target
+    setting = replace(setting, original=companions.get("target"))
+    results = _evaluate_one(model, tokenizer, setting, "model", out, retain)
+    results.companions.update(companions)
+    if out is not None:
+        if processes.rank() == 0:
+            results.save(out)
+        processes.wait()
+    return results
+
+
+def _setting(questions: Questions, models: JudgeModels, execution: Execution) -> Setting:
+    """Check what was asked for, and read the rows."""
+    suite = find_suite(questions.suite)
+    processes.start()
+    if execution.vllm is not None and processes.together():
+        raise InputError("vLLM answers in one process: leave --vllm out, or do not launch several.")
+    if execution.vllm is not None and isinstance(suite, HarnessSuite):
+        raise InputError(f"Suite {suite.name!r} runs lm-evaluation-harness on the loaded model: leave --vllm out.")
+    suite = with_judges(suite, models)
+    judges = open_judges(models, execution.device)
+    if isinstance(suite, HarnessSuite):
+        folder = "lm-evaluation-harness" if questions.data is None else str(questions.data)
+        data = EvaluationData(folder, None, {}, {})
+    else:
+        data = load_sets(questions, suite)
+    return Setting(suite, data, judges, execution, None if execution.vllm is None else find_vllm(execution.vllm))
+
+
+def _evaluate_one(
+    model: ModelLike,
+    tokenizer: PreTrainedTokenizerBase | None,
+    setting: Setting,
+    title: str,
+    out: str | Path | None,
+    retain: RetainNumbers | None = None,
+) -> Results:
+    """Evaluate one model, or take the table of an earlier evaluation of the very same."""
+    path = str(model) if isinstance(model, str | Path) else model.name_or_path
+    if setting.vllm is not None:
+        check_readable(model)
+    loaded, tokenizer = _loaded(model, tokenizer, setting.execution.device)
+    check_head(loaded)
+    identity = Model(path, fingerprint(loaded))
+    cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
+    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original)
+    if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
+        folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
+        sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
+        data = data_section(replace(setting.data, sets=sets), setting.suite)
+        table = build_table(setting.suite, sets, judged)
+    else:
+        sets, data = _windows(loaded, tokenizer, setting.data.sets), data_section(setting.data, setting.suite)
+        earlier = _earlier(out, identity.fingerprint, data, recipe)
+        if earlier is None:
+            key = fingerprint_json([identity.fingerprint, data.sets, recipe["fingerprint"], code_section()])
+            store = None if out is None else Parts(parts_path(out), key)
+            work, stop = plan(setting.suite, sets, tokenizer, _context(loaded)), stop_tokens(loaded, tokenizer)
+            measured = _measured(loaded, tokenizer, setting, work, title, store)
+            del loaded  # a model that was read from a path leaves room for vLLM and the judges
+            gc.collect()
+            if setting.vllm is not None:
+                wanted = range(len(work.prompts))
+                measured.answers.update(vllm_answers(setting.vllm, check_readable(model), work.prompts, wanted, stop))
+            unjudged = examples(setting.suite, sets, work, measured, tokenizer)
+            table = build_table(setting.suite, sets, _judged(setting, sets, unjudged))
+        else:
+            table = earlier.examples
+    threshold = corpus_threshold(setting.suite, sets, tokenizer)
+    return _results(setting, identity, data, recipe, table, retain, cost, threshold)
+
+
+def _measured(
+    loaded: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    plan: Plan,
-    batch_tokens: int | None = None,
-    progress: Progress = lambda stage, done, of: None,
-    parts: Parts | None = None,
-    generating: bool = True,
+    setting: Setting,
+    work: Plan,
+    title: str,
+    store: Parts | None,
 ) -> Measured:
-    """Run the distinct rows and the distinct prompts through the model, once each.
-
-    Where several processes were launched together, each runs its share and all return the whole.
-
-    Args:
-        model: is in evaluation mode meanwhile.
-        tokenizer: its own.
-        plan: the work.
-        batch_tokens: the most tokens of a scoring batch.
-        progress: told after each batch.
-        parts: where each batch is stored, and where earlier calls left theirs.
-        generating: whether prompts are answered too.
-    """
-    measured = Measured(*parts.read()) if parts else Measured()
-    processes.wait()  # all have read the same parts before one adds to them
-    training = model.training
-    model.eval()
-    try:
-        progress("scoring", len(measured.scores), len(plan.scored))
-        groups, alone = group_by_prompt(plan.scored, [i for i in range(len(plan.scored)) if i not in measured.scores])
-        groups += [[i] for i in alone]
-        unscored = processes.share(groups, [sum(len(plan.scored[i].ids) for i in group) for group in groups])
-        for batch in score(model, plan.scored, unscored, plan.moments, batch_tokens):
-            measured.scores.update(batch)
-            if parts:
-                parts.add_scores(batch)
-            progress("scoring", len(measured.scores), len(plan.scored))
-        without = [i for i in plan.gradients if i not in measured.gradients]
-        mine = processes.share([[i] for i in without], [len(plan.scored[i].ids) for i in without])
-        for i, norm in gradient_norms(model, plan.scored, mine):
-            measured.gradients[i] = norm
-            if parts:
-                parts.add_norm(i, norm)
-            progress("gradients", len(measured.gradients), len(plan.gradients))
-        wanted = range(len(plan.prompts)) if generating else ()
-        progress("generating", len(measured.answers), len(wanted))
-        unanswered = [i for i in wanted if i not in measured.answers]
-        mine = processes.share([[i] for i in unanswered], [len(plan.prompts[i].ids) for i in unanswered])
-        for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer)):
-            measured.answers.update(answers)
-            if parts:
-                parts.add_answers(answers)
-            progress("generating", len(measured.answers), len(plan.prompts))
-    finally:
-        model.train(training)
-        if parts:
-            parts.close()
-    return Measured(*(processes.merge(found) for found in (measured.scores, measured.answers, measured.gradients)))
+    """The passes over the model."""
+    execution = setting.execution
+    with bars(title, execution.progress and processes.rank() == 0) as report:
+        return run_plan(loaded, tokenizer, work, execution.batch_tokens, report, store, generating=setting.vllm is None)
 
 
-def examples(
-    suite: Suite,
-    sets: Mapping[str, Sequence[Row]],
-    plan: Plan,
-    measured: Measured,
-    tokenizer: PreTrainedTokenizerBase,
-    judges: Judges,
-    original: pa.Table | None = None,
-) -> dict[str, list[Example]]:
-    """Put together what each row's metrics look at.
-
-    Args:
-        suite: its sets.
-        sets: rows per set name.
-        plan: where each row's values are.
-        measured: those values.
-        tokenizer: of the model.
-        judges: the models that judge outputs.
-        original: examples of the model before unlearning, which outputs are compared with.
-    """
-    end = end_of_turn(tokenizer)
-    texts = {i: tokenizer.decode(ids, skip_special_tokens=True) for i, ids in measured.answers.items()}
-
-    threshold = corpus_threshold(suite, sets, tokenizer)
-
-    def completion(position: int) -> Completion:
-        return _completion(plan.scored[position], measured.scores[position], end)
-
-    def example(spec: SetSpec, row: Row, where: RowPlan) -> Example:
-        output = None if where.generation is None else cut(texts[where.generation], spec.stop_at)
-        fact = row.columns.get("fact")
-        return Example(
-            kind=spec.kind,
-            choices=spec.choices,
-            answer=None if where.answer is None else completion(where.answer),
-            answer_text=_text(tokenizer, plan.scored[where.answer]) if where.answer in plan.moments else None,
-            gradient_norm=measured.gradients.get(where.answer),
-            paraphrase=None if where.paraphrase is None else completion(where.paraphrase),
-            wrong=tuple(completion(i) for i in where.wrong),
-            generation=output,
-            generation_tokens=() if output is None else tuple(tokenizer.tokenize(output)),
-            reference=_reference(tokenizer, answer_of(row, spec), spec.reference_tokens),
-            passage=is_passage(row, spec),
-            leak_threshold=threshold if is_passage(row, spec) else None,
-            fact=fact if isinstance(fact, str) and fact.strip() else None,
-        )
-
-    found = {
-        spec.name: [example(spec, row, where) for row, where in zip(sets[spec.name], plan.rows[spec.name], strict=True)]
-        for spec in suite.sets
-        if spec.name in sets
-    }
-    return judged(suite, sets, found, judges, original)
+def _judged(setting: Setting, sets: Mapping[str, Sequence[Row]], measured: Examples) -> Examples:
+    """What every judge says of the outputs."""
+    outputs = Outputs(setting.suite, sets, measured, None if setting.original is None else setting.original.table)
+    for judge in setting.judges:
+        judge.judge(outputs)
+    return outputs.examples
 
 
-def corpus_threshold(
-    suite: Suite, sets: Mapping[str, Sequence[Row]], tokenizer: PreTrainedTokenizerBase
-) -> float | None:
-    """The BLEU above which a continuation is a leak, from the passages of the forget set; None without two of them."""
-    spec = next((s for s in suite.sets if s.kind == "forget" and s.continued is not None and s.name in sets), None)
-    if spec is None:
+def _results(
+    setting: Setting,
+    model: Model,
+    data: Data,
+    recipe: Mapping[str, Any],
+    table: Any,
+    retain: RetainNumbers | None,
+    cost: Cost | None,
+    leak_threshold: float | None,
+) -> Results:
+    """From the table of examples to results; no model is needed any more."""
+    suite, names = setting.suite, list(data.sets)
+    metrics = measurements(suite, table, names, None if retain is None else retain.table)
+    summary = summarise(suite, table, names, data.left_out)
+    add_controls(summary, suite, table, names)
+    if leak_threshold is not None:
+        summary.values["leak_threshold"] = leak_threshold
+    add_comparison(summary, suite, table, recipe["tokenizer"], metrics, retain)
+    add_cost(summary, cost)
+    return Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
+
+
+def _windows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sets: Mapping[str, Sequence[Row]]
+) -> Mapping[str, Sequence[Row]]:
+    """The rows, plain text that is longer than the model's context cut into several."""
+    context = _context(model)
+    if context is None:
+        return sets
+    return {name: [part for row in rows for part in windows(tokenizer, row, context)] for name, rows in sets.items()}
+
+
+def _context(model: PreTrainedModel) -> int | None:
+    return model.config.get_text_config().to_dict().get("max_position_embeddings")
+
+
+def _loaded(
+    model: ModelLike, tokenizer: PreTrainedTokenizerBase | None, device: str | torch.device | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if isinstance(model, str | Path):
+        return load_model(model, device=device)
+    if tokenizer is None:
+        raise InputError("A loaded model needs its tokenizer: evaluate(model, questions, tokenizer).")
+    model = causal_model(model)  # an adapter stays in the model it wraps
+    return (model if device is None else model.to(device)), tokenizer
+
+
+def _earlier(out: str | Path | None, weights: str, data: Data, recipe: Mapping[str, Any]) -> Results | None:
+    """Results of an earlier evaluation at `out`, if they are of the same weights, rows, settings and code."""
+    if out is None or not Path(out).is_file():
         return None
-    passages = [answer_of(row, spec) for row in sets[spec.name] if is_passage(row, spec)]
-    return leak_threshold(tuple(_reference(tokenizer, text, spec.reference_tokens) for text in passages))
+    try:
+        earlier = load_results(out)
+    except InputError:  # cut short, or of another version: measured again and replaced
+        return None
+    return earlier if earlier.table is not None and same(earlier, weights, data, recipe) else None
 
 
-def cut(text: str, stop_at: Sequence[str]) -> str:
-    """The text up to the first of the texts it must stop at."""
-    return text[: min([text.find(stop) for stop in stop_at if stop in text], default=len(text))]
-
-
-def _reference(tokenizer: PreTrainedTokenizerBase, answer: str, tokens: int | None) -> str:
-    if tokens is None:
-        return answer
-    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return answer if len(ids) <= tokens else tokenizer.decode(ids[:tokens])
-
-
-def _text(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
-    return tokenizer.decode(row.ids[row.start :], skip_special_tokens=True)
-
-
-def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:
-    return Completion(
-        logprobs=scores.logprobs,
-        greedy=scores.greedy,
-        mean=scores.mean,
-        std=scores.std,
-        ends=row.completion_tokens > 0 and row.ids[-1] == end,
-    )
+def _beside(out: str | Path | None, role: str) -> Path | None:
+    return None if out is None else companion_path(out, role)

@@ -7,7 +7,6 @@ from expunge.metrics.classifier import GIBBERISH, HARMFUL, REWARD
 from expunge.metrics.diversity import DIVERSITY
 from expunge.metrics.entailment import ENTAILMENT
 from expunge.metrics.facts import FACT_ACCURACY
-from expunge.metrics.fluency import PERPLEXITY
 from expunge.metrics.hallucination import HALLUCINATION_RATE
 from expunge.metrics.membership import (
     MIA_GRADNORM,
@@ -18,6 +17,7 @@ from expunge.metrics.membership import (
     MIA_ZLIB,
 )
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
+from expunge.metrics.perplexity import PERPLEXITY
 from expunge.metrics.probability import PROBABILITY, PROBABILITY_GAP
 from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_RECALL, ROUGE_L_RECALL_UNICODE
 from expunge.metrics.similarity import COSINE_SIMILARITY, ORIGINAL_SIMILARITY

@@ -4,6 +4,10 @@ from expunge.metrics.base import Metric
 
 ACCURACY = Metric(
     name="accuracy",
+    label="Accuracy",
+    meaning="share of questions answered right",
+    share=True,
+    yes_no=True,
     per_example=lambda example: example.correct,
     definition="share of questions answered right, as the task of lm-evaluation-harness scores them",
     source="lm-evaluation-harness",

@@ -32,7 +32,7 @@ Need = Literal[
 ]
 """What must be measured for a metric; the planner takes the union over all metrics, so that nothing runs twice.
 
-"choices" are the wrong answers on sets whose answer competes with them; "wrong" are they on every set. "moments" are
+"choices" are the wrong answers on sets whose answer competes with them; "wrong", those on every set. "moments" are
 the mean and standard deviation of log p_t under p_t, from the same pass as the log-probabilities. A "passage" is plain
 text that the model continues; "original" is what the model before unlearning says to the same prompt.
 """
@@ -129,7 +129,7 @@ class Example:
 
 
 def unchanged(values: np.ndarray, kind: Kind) -> np.ndarray:
-    """Most metrics are plain means of their per-example values."""
+    """The values themselves: most metrics are the mean of their per-example values."""
     return values
 
 
@@ -150,6 +150,10 @@ class Metric:
             against the holdout set in place of a mean.
         relative_to: a metric whose per-example values under a reference model are taken off this one's.
         why_null: what would have to be given for the value to be measured.
+        label: in reports; default: the name.
+        meaning: in reports, in a line.
+        share: whether it is shown in per cent.
+        yes_no: whether each row's value is 0 or 1.
     """
 
     name: str
@@ -163,3 +167,7 @@ class Metric:
     member: Literal["higher", "lower"] | None = None
     relative_to: str | None = None
     why_null: str = "no row of this set has the values it needs"
+    label: str = ""
+    meaning: str = ""
+    share: bool = False
+    yes_no: bool = False

@@ -62,6 +62,8 @@ def leaked(example: Example) -> float | None:
 
 BLEU = Metric(
     name="bleu",
+    label="BLEU",
+    meaning="overlap of the continuation with the passage, by up to four words in a row",
     per_example=of_passage,
     definition="mean sentence BLEU of the continuation against the passage's own text of that length",
     source="2310.10683",
@@ -71,6 +73,10 @@ BLEU = Metric(
 )
 LEAK_RATE = Metric(
     name="leak_rate",
+    label="Leak rate",
+    meaning="share of passages that are continued more like the text than random ones are",
+    share=True,
+    yes_no=True,
     per_example=leaked,
     definition="share of passages whose continuation has a BLEU above a tenth of the mean BLEU between random passages "
     "of the forget set",

@@ -30,16 +30,16 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
         return totals / sizes
 
 
-def interval(resampled: np.ndarray) -> list[float] | None:
-    """[low, high] of the middle 95 % of resampled values; None if nothing was resampled."""
+def interval(resampled: np.ndarray) -> tuple[float, float] | None:
+    """(low, high) of the middle 95 % of resampled values; None if nothing was resampled."""
     finite = resampled[np.isfinite(resampled)]
     if not finite.size:
         return None
     low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
-def mean_interval(values: np.ndarray) -> list[float] | None:
+def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
     """The interval of the mean of the measured values; None for fewer than two, which say nothing of the spread."""
     if np.count_nonzero(~np.isnan(values)) < 2:
         return None

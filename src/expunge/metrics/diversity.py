@@ -12,6 +12,9 @@ def diversity(tokens: Sequence[str]) -> float:
 
 DIVERSITY = Metric(
     name="diversity",
+    label="Diversity",
+    meaning="share of the output's tokens that are unique",
+    share=True,
     per_example=lambda example: None if example.generation is None else diversity(example.generation_tokens),
     definition="mean share of unique tokens in the output; the decoded output is tokenised again; 0 for an empty one",
     source="2310.10683",

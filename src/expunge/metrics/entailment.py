@@ -20,6 +20,10 @@ def entailment(example: Example) -> float | None:
 
 ENTAILMENT = Metric(
     name="entailment",
+    label="Entailment",
+    meaning="share of answers that agree with the truth (NLI model)",
+    share=True,
+    yes_no=True,
     per_example=entailment,
     definition="share of rows where the NLI model finds entailment (forget: output entails truth; retain-like: truth "
     "entails output); no where ROUGE-L recall < 0.1",

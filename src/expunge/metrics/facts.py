@@ -24,6 +24,10 @@ def per_example(example: Example) -> float | None:
 
 FACT_ACCURACY = Metric(
     name="fact_accuracy",
+    label="Fact accuracy",
+    meaning="share of answers that contain the exact fact",
+    share=True,
+    yes_no=True,
     per_example=per_example,
     definition="share of greedy answers that contain the string `fact` of the row, after Unicode NFKC, case folding "
     "and joining of white space",

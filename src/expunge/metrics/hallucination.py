@@ -16,6 +16,10 @@ def hallucinates(example: Example) -> float | None:
 
 HALLUCINATION_RATE = Metric(
     name="hallucination_rate",
+    label="Hallucination rate",
+    meaning="share of outputs closer to the hallucinated than to the right answer",
+    share=True,
+    yes_no=True,
     per_example=hallucinates,
     definition="share of outputs whose similarity (max(0, cosine) of sentence embeddings) to the hallucinated answer "
     "is more than 1.1 times that to the right answer; an empty output is no hallucination",

@@ -14,6 +14,8 @@ import numpy as np
 from expunge.metrics.base import Example, Metric, Need
 from expunge.metrics.bootstrap import draws, interval
 
+Member = Literal["higher", "lower"]  # which scores speak for membership
+
 LOWEST_SHARE = 0.4  # the k of min-k and min-k++
 LEAST_VARIANCE = 1e-6  # of log p_t under p_t, where the model is certain; as in the released code
 
@@ -47,7 +49,7 @@ def min_k_plus_plus(example: Example) -> float | None:
     return _mean_of_lowest(((answer.logprobs - answer.mean) / std)[answer.content])
 
 
-def auc(forget: np.ndarray, holdout: np.ndarray, member: Literal["higher", "lower"]) -> float:
+def auc(forget: np.ndarray, holdout: np.ndarray, member: Member) -> float:
     """P(a forget row looks more like a member than a holdout row), ties half.
 
     Args:
@@ -58,21 +60,21 @@ def auc(forget: np.ndarray, holdout: np.ndarray, member: Literal["higher", "lowe
     return float(_wins(forget, holdout, member).mean())
 
 
-def resampled_aucs(forget: np.ndarray, holdout: np.ndarray, member: Literal["higher", "lower"]) -> np.ndarray:
+def resampled_aucs(forget: np.ndarray, holdout: np.ndarray, member: Member) -> np.ndarray:
     """AUCs of bootstrap resamples of both sets, drawn independently, [DRAWS]."""
     n, m = len(forget), len(holdout)
     wins = _wins(forget, holdout, member)
     return ((draws(n) @ wins) * draws(m, stream=1)).sum(axis=1) / (n * m)
 
 
-def auc_interval(forget: np.ndarray, holdout: np.ndarray, member: Literal["higher", "lower"]) -> list[float] | None:
+def auc_interval(forget: np.ndarray, holdout: np.ndarray, member: Member) -> tuple[float, float] | None:
     """95 % bootstrap interval of the AUC over the examples of both sets; None where a set has fewer than two."""
     if min(len(forget), len(holdout)) < 2:
         return None
     return interval(resampled_aucs(forget, holdout, member))
 
 
-def _wins(forget: np.ndarray, holdout: np.ndarray, member: Literal["higher", "lower"]) -> np.ndarray:
+def _wins(forget: np.ndarray, holdout: np.ndarray, member: Member) -> np.ndarray:
     """1, 0.5 or 0 for each pair [n, m]."""
     difference = np.sign(forget[:, None] - holdout[None, :])
     return (1 + (difference if member == "higher" else -difference)) / 2
@@ -87,12 +89,16 @@ def _mean_of_lowest(values: np.ndarray) -> float | None:
 def _attack(
     name: str,
     per_example: Callable[[Example], float | None],
-    member: Literal["higher", "lower"],
+    member: Member,
     definition: str,
     needs: frozenset[Need],
+    label: str,
+    meaning: str,
 ) -> Metric:
     return Metric(
         name=name,
+        label=f"Membership: {label}",
+        meaning=meaning,
         per_example=per_example,
         definition=f"AUC of forget against holdout rows, 1 = forget far more likely; score: {definition}",
         source="2506.12618",
@@ -104,16 +110,32 @@ def _attack(
     )
 
 
-MIA_LOSS = _attack("mia_loss", loss, "lower", "nll/T", frozenset({"answer"}))
+MIA_LOSS = _attack(
+    "mia_loss",
+    loss,
+    "lower",
+    "nll/T",
+    frozenset({"answer"}),
+    "loss",
+    "AUC of forget against holdout rows by loss; 1 = forget far likelier",
+)
 MIA_ZLIB = _attack(
     "mia_zlib",
     zlib_ratio,
     "lower",
     "(nll/T) / bytes of the zlib-compressed decoded answer",
     frozenset({"answer", "answer_text"}),
+    "zlib",
+    "the same by loss per byte of the compressed answer",
 )
 MIA_MIN_K = _attack(
-    "mia_min_k", min_k, "higher", "mean of the lowest 40 % of token log-probabilities", frozenset({"answer"})
+    "mia_min_k",
+    min_k,
+    "higher",
+    "mean of the lowest 40 % of token log-probabilities",
+    frozenset({"answer"}),
+    "min-k",
+    "the same by the least likely 40 % of tokens",
 )
 MIA_MIN_K_PLUS_PLUS = _attack(
     "mia_min_k_plus_plus",
@@ -121,6 +143,8 @@ MIA_MIN_K_PLUS_PLUS = _attack(
     "higher",
     "min-k of log-probabilities normalised by their mean and standard deviation under p_t",
     frozenset({"answer", "moments"}),
+    "min-k++",
+    "min-k, normalised at each token",
 )
 MIA_GRADNORM = _attack(
     "mia_gradnorm",
@@ -128,6 +152,8 @@ MIA_GRADNORM = _attack(
     "lower",
     "mean over parameter tensors of the L2 norm of the gradient of the row's token-mean loss",
     frozenset({"answer", "gradient"}),
+    "gradient norm",
+    "the same by the norm of the gradient",
 )
 MIA_REFERENCE = replace(
     _attack(
@@ -136,6 +162,8 @@ MIA_REFERENCE = replace(
         "lower",
         "nll/T minus the reference model's, here the retain model's",
         frozenset({"answer"}),
+        "reference",
+        "the same by loss minus the reference model's loss",
     ),
     relative_to="mia_loss",
     why_null="it needs holdout rows (--holdout) and a reference model: the retain model (--retain-model)",

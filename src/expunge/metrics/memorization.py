@@ -33,6 +33,8 @@ def _of_answer(function):
 
 EXTRACTION_STRENGTH = Metric(
     name="extraction_strength",
+    label="Extraction strength",
+    meaning="share of the answer that its own beginning brings back",
     per_example=_of_answer(extraction_strength),
     definition="1 - k/T with k in 0..T-1 the smallest prefix of the answer from which greedy decoding reproduces the "
     "rest; without end-of-turn; never below 1/T",
@@ -41,6 +43,9 @@ EXTRACTION_STRENGTH = Metric(
 )
 EXACT_MEMORIZATION = Metric(
     name="exact_memorization",
+    label="Exact memorisation",
+    meaning="share of the answer's tokens predicted exactly",
+    share=True,
     per_example=_of_answer(exact_memorization),
     definition="share of answer tokens equal to the teacher-forced argmax; without end-of-turn",
     source="2506.12618",

@@ -34,6 +34,8 @@ def probability_gap(example: Example) -> float | None:
 
 PROBABILITY = Metric(
     name="probability",
+    label="Probability",
+    meaning="length-normalised probability of the right answer",
     per_example=probability,
     definition="exp(-nll/T), T completion tokens with end-of-turn; on real_authors and world_facts p(y) / (p(y) + "
     "sum_j p(wrong_j))",
@@ -42,6 +44,8 @@ PROBABILITY = Metric(
 )
 PROBABILITY_GAP = Metric(
     name="probability_gap",
+    label="Probability gap",
+    meaning="right against wrong answers' probability",
     per_example=probability_gap,
     definition="p(paraphrase) / (p(paraphrase) + p(wrong)), p(wrong) the geometric mean over wrong answers",
     source="2506.12618",

@@ -70,6 +70,8 @@ def per_example(example: Example) -> float | None:
 
 ROUGE_L_RECALL = Metric(
     name="rougeL_recall",
+    label="ROUGE-L recall",
+    meaning="share of the right answer's words found, in order, in the answer",
     per_example=per_example,
     definition="ROUGE-L recall of the greedy answer against the reference, words stemmed; letters outside a-z and "
     "0-9 are dropped, as in the published code",
@@ -78,6 +80,8 @@ ROUGE_L_RECALL = Metric(
 )
 ROUGE_L_RECALL_UNICODE = Metric(
     name="rougeL_recall",
+    label="ROUGE-L recall",
+    meaning="share of the right answer's words found, in order, in the answer",
     per_example=lambda example: (
         None if example.generation is None else rouge_l_recall_unicode(example.reference, example.generation)
     ),
@@ -88,6 +92,8 @@ ROUGE_L_RECALL_UNICODE = Metric(
 )
 ROUGE_L_F1 = Metric(
     name="rougeL_f1",
+    label="ROUGE-L F1",
+    meaning="overlap in words, in order, with the right continuation or answer",
     per_example=lambda example: (
         None if example.generation is None else rouge_l_f1(example.reference, example.generation)
     ),

@@ -10,6 +10,8 @@ def cosine_similarity(example: Example) -> float | None:
 
 COSINE_SIMILARITY = Metric(
     name="cosine_similarity",
+    label="Cosine similarity",
+    meaning="closeness in meaning to the right answer (embedding model)",
     per_example=cosine_similarity,
     definition="max(0, cosine) of sentence embeddings of the greedy answer and the truth (the paper: "
     "paraphrase-MiniLM-L6-v2)",
@@ -20,6 +22,8 @@ COSINE_SIMILARITY = Metric(
 )
 ORIGINAL_SIMILARITY = Metric(
     name="original_similarity",
+    label="Similarity to the original",
+    meaning="closeness in meaning to the original model's output",
     per_example=lambda example: None if example.original_similarity is None else max(0.0, example.original_similarity),
     definition="max(0, cosine) of sentence embeddings of this model's output and of the output of the model before "
     "unlearning to the same prompt; two empty outputs are alike",

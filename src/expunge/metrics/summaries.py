@@ -4,7 +4,52 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from expunge.metrics.base import Better
+
+
+@dataclass(frozen=True)
+class Described:
+    """A number over sets, for people: its good direction, its label and meaning in reports.
+
+    Attributes:
+        against_retain: whether it compares with the retain model, which itself has none.
+    """
+
+    better: Better
+    label: str
+    meaning: str
+    against_retain: bool = False
+
+
+SUMMARIES = {
+    "model_utility": Described("higher", "Model utility", "harmonic mean of the scores on what must be kept"),
+    "model_utility_partial": Described(
+        "higher", "Model utility (partial)", "model utility over the scores that were measured"
+    ),
+    "forget_efficacy": Described("higher", "Forget efficacy", "1 minus the mean of the scores on the forget set"),
+    "forget_efficacy_partial": Described(
+        "higher", "Forget efficacy (partial)", "forget efficacy over the scores there are"
+    ),
+    "forget_quality": Described(
+        "higher",
+        "Forget quality",
+        "is it like the retain model? p-value and distance of a Kolmogorov-Smirnov (KS) test of truth ratios",
+        against_retain=True,
+    ),
+    "privleak": Described(
+        "closer_to_reference",
+        "Privacy leak",
+        "min-k membership AUC against the retain model's, in per cent; 0 is like it",
+        against_retain=True,
+    ),
+    "flops": Described(
+        "lower",
+        "Training FLOPs",
+        "what the run computed, from its training tokens (n) and the model's size; a count, so without an interval",
+    ),
+}
+"""Numbers over sets, in the order of the tables."""
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
@@ -44,6 +89,8 @@ def forget_quality(truth_ratios: np.ndarray, reference: np.ndarray) -> ForgetQua
         truth_ratios: of the unlearned model, [n], not empty.
         reference: of the retain model, [m], not empty.
     """
+    from scipy import stats  # reports need none of it
+
     test = stats.ks_2samp(1 / truth_ratios, 1 / reference)
     return ForgetQuality(float(test.pvalue), float(test.statistic), len(truth_ratios), len(reference))
 

@@ -23,6 +23,8 @@ def per_example(example: Example) -> float | None:
 
 TOKEN_ENTROPY = Metric(
     name="token_entropy",
+    label="Token entropy",
+    meaning="variety of the words in the answer; near 0 it repeats itself",
     per_example=per_example,
     definition="base-2 entropy of the output's token counts / log2(number of tokens); the decoded output is tokenised "
     "again; 0 for one token or none",

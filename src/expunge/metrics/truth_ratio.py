@@ -34,6 +34,8 @@ def closer_look_terms(ratio: np.ndarray, kind: Kind) -> np.ndarray:
 
 TRUTH_RATIO_TOFU = Metric(
     name="truth_ratio",
+    label="Truth ratio",
+    meaning="how the right answer's probability compares with wrong answers'",
     per_example=truth_ratio,
     definition="suite tofu; r = p(paraphrase) / geometric-mean_j p(wrong_j); forget: mean min(r, 1/r); retain-like: "
     "mean max(0, 1 - 1/r)",
@@ -45,6 +47,8 @@ TRUTH_RATIO_TOFU = Metric(
 )
 TRUTH_RATIO_CLOSER_LOOK = Metric(
     name="truth_ratio",
+    label="Truth ratio",
+    meaning="how the right answer's probability compares with wrong answers'",
     per_example=truth_ratio,
     definition="suite closer_look; r as in tofu; forget: 1 - mean min(r, 1/r); retain-like: mean max(0, 1 - 1/r)",
     source="2410.08109",

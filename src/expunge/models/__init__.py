@@ -3,6 +3,7 @@
 from expunge.models.attach import attach_views, causal_model, run_views
 from expunge.models.fingerprint import (
     fingerprint,
+    fingerprint_code,
     fingerprint_json,
     fingerprint_rows,
     fingerprint_tokenizer,
@@ -23,6 +24,7 @@ __all__ = [
     "check_head",
     "check_layer",
     "fingerprint",
+    "fingerprint_code",
     "fingerprint_json",
     "fingerprint_rows",
     "fingerprint_tokenizer",

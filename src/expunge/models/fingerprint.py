@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+import expunge
 from expunge.data.rows import Row
 from expunge.files import whole_file
+
+# Versions of libraries that turn texts into token ids.
+TOKENIZING = ("transformers", "tokenizers", "jinja2")
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -27,9 +33,14 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash a tokenizer's vocabulary, special tokens and chat template."""
-    special = [tokenizer.bos_token, tokenizer.eos_token, tokenizer.chat_template]
-    return fingerprint_json([sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]), special])
+    """Hash all of a tokenizer that token ids depend on: vocabulary, merges, normaliser, pre-tokenizer, post-processor,
+    added and special tokens, chat template. Padding and truncation are set by each call and are left out."""
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    settings = [type(tokenizer).__name__, special, tokenizer.chat_template, tokenizer.split_special_tokens]
+    if not tokenizer.is_fast:
+        return fingerprint_json([settings, sorted(tokenizer.get_vocab().items()), tokenizer.init_kwargs])
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    return fingerprint_json([settings, {k: v for k, v in backend.items() if k not in ("padding", "truncation")}])
 
 
 def fingerprint_rows(rows: Iterable[Row]) -> str:
@@ -41,6 +52,16 @@ def fingerprint_rows(rows: Iterable[Row]) -> str:
 def fingerprint_json(value: Any) -> str:
     """Hash settings."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+@cache
+def fingerprint_code(*places: str) -> str:
+    """Hash expunge's own source in these rooms or files, and the versions of the libraries that tokenise."""
+    home = Path(expunge.__file__).parent
+    digest = hashlib.blake2b(" ".join(map(version, TOKENIZING)).encode(), digest_size=16)
+    for file in sorted({file for place in places for file in (home / place).rglob("*.py")}):
+        digest.update(str(file.relative_to(home)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def salted_digest(text: str) -> str:

@@ -1,8 +1,8 @@
 """The one forward: every row that is asked about, in the passes that waste least, logits only where they are needed.
 
-Where the model allows it the rows lie one behind the other, without padding (see packing.py). Elsewhere they are padded
-on the right and no attention mask is passed: under causal attention a real token never sees the padding behind it, so
-the numbers are those of the row alone, and the fastest attention kernels apply.
+Where the model allows it the rows are packed into one sequence, without padding (see packing.py). Elsewhere they are
+padded on the right and no attention mask is passed: under causal attention a real token never sees the padding behind
+it, so the numbers are those of the row alone, and the fastest attention kernels apply.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from expunge.data.chat import Encoded
 from expunge.errors import InputError
+from expunge.models.batching import by_length
 from expunge.models.head import live_head
 from expunge.models.packing import packs_rows, run_packed
 
@@ -59,35 +60,6 @@ class Request:
     def tokens(self) -> int:
         """How many tokens are predicted in all."""
         return sum(len(row.ids) - self.first(row) for row in self.rows)
-
-
-def plan_passes(lengths: Sequence[int], overhead: int) -> list[list[int]]:
-    """Group rows into passes so that padding plus `overhead` tokens a pass is least.
-
-    Rows sorted by length are cut into runs by dynamic programming; each run is padded to its longest row.
-
-    Args:
-        lengths: Tokens of each row.
-        overhead: What a pass costs on top, in tokens.
-
-    Returns:
-        Row numbers of each pass, longest rows first, so that running out of memory happens at once or never.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    best, cut = [0.0], [0]
-    for end in range(1, len(order) + 1):
-        options = []
-        for start in range(end - 1, -1, -1):
-            cost = lengths[order[start]] * (end - start)
-            options.append((best[start] + overhead + cost, start))
-        cost, start = min(options)
-        best.append(cost)
-        cut.append(start)
-    passes, end = [], len(order)
-    while end:
-        passes.append(order[cut[end] : end])
-        end = cut[end]
-    return passes[::-1]
 
 
 def check_layer(model: PreTrainedModel, layer: int) -> None:
@@ -159,9 +131,8 @@ def _in_passes(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Seq
     pieces: list[Tensor] = []
     spans: list[tuple[int, int]] = [(0, 0)] * len(ids)
     done = 0
-    for members in plan_passes(
-        [len(row) for row in ids], PASS_OVERHEAD_TOKENS["cpu" if device.type == "cpu" else "cuda"]
-    ):
+    overhead = PASS_OVERHEAD_TOKENS["cpu" if device.type == "cpu" else "cuda"]
+    for members in by_length([len(row) for row in ids], overhead=overhead):
         width = len(ids[members[0]])
         padded = torch.zeros(len(members), width, dtype=torch.long)
         keep: list[int] = []

@@ -1,6 +1,6 @@
 """What an objective is made of: terms, the views of the rows they look at, and how values become a scalar.
 
-A view is a set of rows as one term sees them:
+A view is a set of rows as one term sees them; its name begins with the set's:
 
     forget             forget prompt, forget completion
     forget_idk         forget prompt, a refusal
@@ -13,16 +13,13 @@ A batch may be cut over micro-batches and processes. Every mean is therefore a s
 batch: sums of such parts, and their gradients, do not depend on the cut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-FORGET_VIEWS = ("forget", "forget_idk", "forget_mismatch", "forget_alternate")
-RETAIN_VIEWS = ("retain", "retain_idk")
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Needs:
         tokens: Predicted tokens it looks at: the completion's, or all of the row but the first.
         skip: How many tokens at the start of each completion it leaves out.
         layer: Look at the output of this decoder layer (0-based) instead of the logits; the forward stops there.
+        mismatches: With the view forget_mismatch: how many other rows' completions each forget row is answered with.
     """
 
     views: tuple[str, ...]
@@ -43,6 +41,7 @@ class Needs:
     tokens: Literal["completion", "all"] = "completion"
     skip: int = 0
     layer: int | None = None
+    mismatches: int = 5
 
 
 @dataclass(frozen=True)
@@ -91,20 +90,23 @@ class View:
 class Views:
     """The views of a batch by name, as attributes: `views.forget`, `views.retain_idk`."""
 
-    forget: View
-    forget_idk: View
-    forget_mismatch: View
-    forget_alternate: View
-    retain: View
-    retain_idk: View
-
     def __init__(self, views: Mapping[str, View]) -> None:
-        vars(self).update(views)
+        self._views = dict(views)
+
+    def __getattr__(self, name: str) -> View:
+        try:
+            return self.__dict__["_views"][name]
+        except KeyError:
+            raise AttributeError(f"no view {name!r} was asked for in the term's `needs`") from None
 
 
 def log_probability(logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
     """log p_t(y_t): logits [n, K], targets [n] -> [n]."""
     return -F.cross_entropy(logits, targets, reduction="none")
+
+
+# (logits or hidden states [n, width], targets [n], those of the reference model or None) -> [n]
+TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Term:
         return None
 
     @property
-    def token_function(self):
+    def token_function(self) -> TokenFunction:
         """The function to run at each token; the same object for all terms that need log-probabilities."""
         return log_probability if type(self).token is Term.token else self.token
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from expunge.errors import InputError, unknown
-from expunge.objectives.base import FORGET_VIEWS, Term, View, Views
+from expunge.objectives.base import Term, View, Views
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Weighted:
     @property
     def set(self) -> str:
         """The rows it is about: "forget" or "retain"."""
-        return "forget" if any(view in FORGET_VIEWS for view in self.term.needs.views) else "retain"
+        return "forget" if any(view.startswith("forget") for view in self.term.needs.views) else "retain"
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Objective:
     def views(self) -> tuple[str, ...]:
         """All views its terms look at."""
         return tuple(dict.fromkeys(view for part in self.terms for view in part.term.needs.views))
+
+    @property
+    def mismatches(self) -> int:
+        """How many other rows' completions each forget row is answered with."""
+        needs = [part.term.needs for part in self.terms]
+        return max((need.mismatches for need in needs if "forget_mismatch" in need.views), default=0)
 
     @property
     def weights(self) -> dict[str, float]:

@@ -12,8 +12,11 @@ class MISMATCH(Term):
     """token-mean CE(y_r of a random other row given x_f), `answers` of them for each forget row."""
 
     answers: int = 5
-    needs = Needs(views=("forget_mismatch",))
     paper = "2310.10683"
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(views=("forget_mismatch",), mismatches=self.answers)
 
     def loss(self, views: Views) -> Tensor:
         return views.forget_mismatch.token_mean(-views.forget_mismatch.logp)

@@ -20,7 +20,8 @@ def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]
     groups = []
     for name in dict.fromkeys(set_name for set_name, _ in keys):
         of_set = [key for key in keys if key[0] == name]
-        forget = name.startswith("forget")
+        kind = comparison.models[0].kind(name)
+        forget = kind == "forget"
         of_set.sort(key=lambda key: _order([examples[key] for examples in own if key in examples], forget))
         cards = []
         for key in of_set[:EMBEDDED]:
@@ -28,13 +29,13 @@ def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]
             first = next(row for row in rows if row is not None)
             cards.append(
                 {
-                    "question": redaction.shown(name, first.question),
+                    "question": redaction.shown(kind, first.question),
                     "index": first.index,
-                    "answer": redaction.shown(name, first.answer),
+                    "answer": redaction.shown(kind, first.answer),
                     "answers": [
                         (
                             model.name,
-                            row.generation and redaction.shown(name, row.generation) if row else None,
+                            row.generation and redaction.shown(kind, row.generation) if row else None,
                             _scores(row) if row else "",
                         )
                         for model, row in zip(comparison.models, rows, strict=True)
@@ -43,7 +44,7 @@ def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]
             )
         groups.append(
             {
-                "label": set_label(name),
+                "label": set_label(name, comparison.models[0].results),
                 "total": len(of_set),
                 "cards": cards,
                 "first": FIRST_SHOWN[forget],

@@ -1,18 +1,22 @@
 """Reading what a report is about: run folders and results files into plain values. Nothing is judged here."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import pyarrow as pa
 import yaml
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from expunge.errors import InputError
+from expunge.evaluation.results.comparable import check_comparable
+from expunge.evaluation.results.schema import Measurement, Results, load_results, read_object
+from expunge.evaluation.results.table import TEXT_COLUMNS
+from expunge.metrics.base import Better
+from expunge.metrics.summaries import SUMMARIES
+from expunge.runs import ENVIRONMENT, RECIPE, RESULTS, TRAIN_LOG, companion_path, table_path
 
-SCHEMA = 1
-Better = Literal["higher", "lower", "closer_to_reference"]
 T = TypeVar("T")
 
 
@@ -24,64 +28,6 @@ class Number:
     better: Better
     n: int
     ci95: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One entry of results.json: a number, or the reason why there is none."""
-
-    value: FiniteFloat | None
-    better: Better
-    n: int = 0
-    ci95: tuple[FiniteFloat, FiniteFloat] | None = None
-    reason: str | None = None
-
-    @property
-    def number(self) -> Number | None:
-        """The number, if it was measured."""
-        return None if self.value is None else Number(self.value, self.better, self.n, self.ci95)
-
-
-@dataclass(frozen=True)
-class Model:
-    """Where the evaluated model was read from, and the fingerprint of its weights."""
-
-    path: str = ""
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class RowSet:
-    """One evaluated set: its size and the fingerprint of its rows."""
-
-    rows: int
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The evaluated data: its spec, the sets read and the sets left out with the reason."""
-
-    spec: str = ""
-    forget_split: str | None = None
-    sets: Mapping[str, RowSet] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Results:
-    """The content of one results.json (schema 1)."""
-
-    suite: str
-    model: Model
-    data: Data
-    metrics: Mapping[str, Measurement]
-    summary: Mapping[str, FiniteFloat | None] = field(default_factory=dict)
-    summary_ci95: Mapping[str, tuple[FiniteFloat, FiniteFloat] | None] = field(default_factory=dict)
-    summary_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    recipe: Mapping[str, Any] | None = field(default_factory=dict)
-    code: Mapping[str, Any] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,22 +72,31 @@ class RunResult:
     def metric(self, key: str) -> Number | None:
         """The number called `<set>/<metric>`, or None where results.json does not have it or it is null."""
         found = self.results.metrics.get(key)
-        return found.number if found else None
+        return None if found is None else number_of(found)
 
     def summary(self, name: str) -> Number | None:
         """A number over sets; `n` counts the rows that went into it."""
-        value = self.results.summary.get(name)
+        found = self.results.summary
+        value = found.values.get(name)
         if value is None:
             return None
-        ci95 = self.results.summary_ci95.get(name)
+        sets = self.results.data.sets
+        n = sum(sets[s].rows for s in {part.split("/")[0] for part in found.parts.get(name, ())} if s in sets)
         if name == "privleak":
             attack = self.metric("forget/mia_min_k")
-            return Number(value, "closer_to_reference", attack.n if attack else 0, ci95)
-        if name == "flops":
-            return Number(value, "lower", int(self.results.summary["flops_tokens"] or 0), None)
-        sets = {part.split("/")[0] for part in self.results.summary_parts.get(name, ())}
-        rows = sum(self.results.data.sets[s].rows for s in sets if s in self.results.data.sets)
-        return Number(value, "higher", int(self.results.summary.get(f"{name}_n") or rows), ci95)
+            n = attack.n if attack else 0
+        n = int(found.values.get("flops_tokens" if name == "flops" else f"{name}_n") or n)
+        better = SUMMARIES[name].better if name in SUMMARIES else "higher"
+        return Number(value, better, n, found.ci95.get(name))
+
+    def kind(self, set_name: str) -> str:
+        """What a set is for: "forget", "retain" or "holdout"."""
+        return self.results.kind_of(set_name)
+
+
+def number_of(measured: Measurement) -> Number | None:
+    """The number, if it was measured."""
+    return None if measured.value is None else Number(measured.value, measured.better, measured.n, measured.ci95)
 
 
 @dataclass(frozen=True)
@@ -176,15 +131,16 @@ def load_comparison(runs: Sequence[Path], target: Path | None = None, retain: Pa
     comparison = Comparison(
         runs=tuple(loaded), target=_companion(files, target, "target"), retain=_companion(files, retain, "retain")
     )
+    first = comparison.models[0]
     for other in comparison.models[1:]:
-        _check_comparable(comparison.models[0], other)
+        check_comparable(first.path, first.results, other.path, other.results)
     return comparison
 
 
 def results_file(path: Path) -> Path:
     """The results file of a run folder, or the file itself."""
     if path.is_dir():
-        file = path / "results.json"
+        file = path / RESULTS
         if not file.is_file():
             raise InputError(f"{path} has no results.json. Measure the model first: expunge eval --out {file}")
         return file
@@ -195,7 +151,7 @@ def results_file(path: Path) -> Path:
 
 def load_run(file: Path, name: str | None = None) -> RunResult:
     """Read one results file and what lies beside it."""
-    results = _results(file)
+    results = load_results(file)
     folder, missing = file.parent, {}
 
     def beside(path: Path, read: Callable[[Path], T], empty: T, why: str) -> T:
@@ -204,18 +160,20 @@ def load_run(file: Path, name: str | None = None) -> RunResult:
         missing[path.name] = why
         return empty
 
-    examples = beside(file.with_suffix(".examples.parquet"), _examples, (), "no answers of this model can be shown")
+    if results.table is None:
+        missing[table_path(file).name] = "no answers of this model can be shown"
+    examples = () if results.table is None else _examples(results.table)
     if name is not None:  # target and retain model: their own training is not what the page is about
         return RunResult(name=name, path=file, results=results, examples=examples, missing=missing)
-    recipe = beside(folder / "recipe.yaml", _recipe, {}, "objective and settings are unknown")
+    recipe = beside(folder / RECIPE, _recipe, {}, "objective and settings are unknown")
     return RunResult(
-        name=objective_name(recipe) or (folder.resolve().name if file.name == "results.json" else file.stem),
+        name=objective_name(recipe) or (folder.resolve().name if file.name == RESULTS else file.stem),
         path=file,
         results=results,
         examples=examples,
         recipe=recipe,
-        steps=beside(folder / "train_log.jsonl", _steps, (), "no training curves can be drawn"),
-        environment=beside(folder / "environment.json", _mapping, {}, "versions and platform are unknown"),
+        steps=beside(folder / TRAIN_LOG, _steps, (), "no training curves can be drawn"),
+        environment=beside(folder / ENVIRONMENT, read_object, {}, "versions and platform are unknown"),
         missing=missing,
     )
 
@@ -231,7 +189,7 @@ def _companion(files: Sequence[Path], given: Path | None, role: Literal["target"
     name = {"target": "target", "retain": "retain model"}[role]
     if given is not None:
         return load_run(results_file(Path(given)), name)
-    paths = [path for file in files if (path := file.with_suffix(f".{role}.json")).is_file()]
+    paths = [path for file in files if (path := companion_path(file, role)).is_file()]
     found = [load_run(path, name) for path in paths]
     for other in found[1:]:
         if other.results.model.fingerprint != found[0].results.model.fingerprint:
@@ -240,21 +198,6 @@ def _companion(files: Sequence[Path], given: Path | None, role: Literal["target"
                 f"fingerprints. Report them separately, or name one with --{role}."
             )
     return found[0] if found else None
-
-
-def _check_comparable(first: RunResult, other: RunResult) -> None:
-    if first.results.suite != other.results.suite:
-        raise InputError(
-            f"{other.path} was measured with suite {other.results.suite!r}, {first.path} with "
-            f"{first.results.suite!r}: their numbers mean different things. Report them separately."
-        )
-    for name, rows in other.results.data.sets.items():
-        known = first.results.data.sets.get(name)
-        if known is not None and known.fingerprint != rows.fingerprint:
-            raise InputError(
-                f"{other.path} and {first.path} were measured on different rows of the set {name!r} (fingerprints "
-                f"{rows.fingerprint} and {known.fingerprint}). Evaluate both on the same --data, or report separately."
-            )
 
 
 def _distinct(runs: list[RunResult]) -> list[RunResult]:
@@ -273,61 +216,14 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path} is not whole JSON ({error.msg} at line {error.lineno}, column {error.colno}). The file was cut "
-            "short or edited: write it again with `expunge eval` or `expunge unlearn`."
-        ) from None
-
-
-def _mapping(path: Path) -> Mapping[str, Any]:
-    value = _json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__} where an object of named values is expected.")
-    return value
-
-
-def _results(path: Path) -> Results:
-    raw = _mapping(path)
-    if raw.get("schema") != SCHEMA:
-        raise InputError(
-            f"{path} has schema {raw.get('schema')!r}; this version reads schema {SCHEMA}. Write the file again with "
-            "this version's `expunge eval`."
-        )
-    try:
-        results = TypeAdapter(Results).validate_python(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: key {where!r}: {first['msg']}. Write it again with `expunge eval`.") from None
-    for key, measured in results.metrics.items():
-        if "/" not in key:
-            raise InputError(f"{path}: metric {key!r} is not named <set>/<metric>.")
-        if measured.value is None and not measured.reason:
-            raise InputError(f"{path}: metric {key!r} is null without a reason.")
-    return results
-
-
-def _examples(path: Path) -> tuple[Example, ...]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a whole Parquet file: {error}. Run `expunge eval` again.") from None
-    texts = ("set", "index", "question", "answer", "generation")
-    if rows and (absent := [column for column in texts if column not in rows[0]]):
-        raise InputError(f"{path} lacks the column {absent[0]!r}. Run `expunge eval` again.")
+def _examples(table: pa.Table) -> tuple[Example, ...]:
+    fields = ("set", "index", *TEXT_COLUMNS)
     return tuple(
         Example(
-            **{column: row[column] for column in texts},
-            values={k: v for k, v in row.items() if k not in texts and isinstance(v, int | float)},
+            **{column: row[column] for column in fields},
+            values={k: v for k, v in row.items() if k not in fields and isinstance(v, int | float)},
         )
-        for row in rows
+        for row in table.to_pylist()
     )
 
 

@@ -18,7 +18,7 @@ from expunge.report.answers import answers
 from expunge.report.checks import doubts
 from expunge.report.load import Comparison, Number, RunResult, load_comparison, objective_name
 from expunge.report.redaction import Redaction
-from expunge.report.tables import SUMMARIES, fingerprints, gaps, glossary, overview, settings, tables
+from expunge.report.tables import IN_OVERVIEW, fingerprints, gaps, glossary, overview, settings, tables
 from expunge.report.words import printable, set_label, wording
 
 
@@ -97,7 +97,7 @@ def asked(comparison: Comparison) -> dict[str, Any]:
         return list(dict.fromkeys(found))
 
     results = comparison.runs[0].results
-    sets = ", ".join(f"{set_label(name)} ({rows.rows} rows)" for name, rows in results.data.sets.items())
+    sets = ", ".join(f"{set_label(name, results)} ({rows.rows} rows)" for name, rows in results.data.sets.items())
     return {
         "facts": [
             ("Model that had to forget", shared("model")),
@@ -170,7 +170,7 @@ def outcome(runs: Sequence[RunResult], verdicts: Sequence[verdict.Verdict]) -> l
 
 def plane(comparison: Comparison) -> dict[str, Any] | None:
     """The utility-efficacy plane over the first pair of numbers that every run has; None without one."""
-    for utility, efficacy in itertools.product(SUMMARIES[:2], (*SUMMARIES[2:4], "forget/fact_accuracy")):
+    for utility, efficacy in itertools.product(IN_OVERVIEW[:2], (*IN_OVERVIEW[2:4], "forget/fact_accuracy")):
         if all(_plane_value(run, utility) and _plane_value(run, efficacy) for run in comparison.runs):
             break
     else:
@@ -189,7 +189,7 @@ def plane(comparison: Comparison) -> dict[str, Any] | None:
         points, f"{wording(utility).label}, higher is better →", f"{y_label}, higher is better →", kept_from
     )
     parts = {
-        wording(name).label: ", ".join(comparison.runs[0].results.summary_parts[name])
+        wording(name).label: ", ".join(comparison.runs[0].results.summary.parts[name])
         for name in (utility, efficacy)
         if name.endswith("_partial")
     }

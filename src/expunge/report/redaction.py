@@ -17,13 +17,13 @@ class Redaction:
     active: bool
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
-    def hides(self, set_name: str) -> bool:
-        """Whether texts of this set are hidden."""
-        return self.active and set_name.startswith("forget")
+    def hides(self, kind: str) -> bool:
+        """Whether texts of sets of this kind are hidden."""
+        return self.active and kind == "forget"
 
-    def shown(self, set_name: str, text: str) -> str:
+    def shown(self, kind: str, text: str) -> str:
         """The text as the page may show it."""
-        if not self.hides(set_name) or not text:
+        if not self.hides(kind) or not text:
             return text
         digest = hmac.new(self.salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:10]
         return f"[hidden: {len(text)} characters, digest {digest}]"

@@ -5,18 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from expunge.evaluation.results.schema import Measurement
+from expunge.metrics.summaries import SUMMARIES
 from expunge.report import verdict
-from expunge.report.load import Comparison, Measurement, Number, RunResult
+from expunge.report.load import Comparison, Number, RunResult
 from expunge.report.words import ARROWS, interval, number, set_label, wording
 
-SUMMARIES = (
+IN_OVERVIEW = (
     "model_utility",
     "model_utility_partial",
     "forget_efficacy",
     "forget_efficacy_partial",
     "forget_quality",
 )
-AGAINST_RETAIN = ("forget_quality", "privleak")  # the retain model itself has none
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Line:
 def overview(comparison: Comparison, verdicts: Sequence[verdict.Verdict]) -> dict[str, Any]:
     """One row per model: leading forget metrics and summaries, as far as anything was measured, and the verdict."""
     keys = leading_keys(comparison)
-    lines = [_metric_line(comparison, key) for key in keys] + [_summary_line(comparison, name) for name in SUMMARIES]
+    lines = [_metric_line(comparison, key) for key in keys] + [_summary_line(comparison, name) for name in IN_OVERVIEW]
     columns = [line for line in lines if any(cell.value is not None for cell in line.cells)]
     by_name = {run.name: v for run, v in zip(comparison.runs, verdicts, strict=True)}
     return {
@@ -57,7 +58,7 @@ def overview(comparison: Comparison, verdicts: Sequence[verdict.Verdict]) -> dic
 
 def leading_keys(comparison: Comparison) -> list[str]:
     """The forget metrics that the verdict rests on, as far as any model has them."""
-    for metrics in verdict.LEADING:
+    for metrics in verdict.leading_metrics(comparison.models[0]):
         keys = [f"forget/{metric}" for metric in metrics]
         found = [key for key in keys if any(model.metric(key) for model in comparison.models)]
         if found:
@@ -68,18 +69,18 @@ def leading_keys(comparison: Comparison) -> list[str]:
 def tables(comparison: Comparison) -> list[tuple[str, list[Line]]]:
     """Every number, by set: (set, lines); the summaries first."""
     keys = list(dict.fromkeys(key for model in comparison.models for key in model.results.metrics))
-    names = [
-        n for n in (*SUMMARIES, "privleak", "flops") if any(n in model.results.summary for model in comparison.models)
-    ]
+    names = [n for n in SUMMARIES if any(n in model.results.summary.values for model in comparison.models)]
     groups = [("Over all sets", [_summary_line(comparison, name) for name in names])] if names else []
     for name, of_set in itertools.groupby(sorted(keys, key=lambda key: _set_order(keys, key)), _set_of):
-        groups.append((set_label(name), [_metric_line(comparison, key) for key in of_set]))
+        groups.append(
+            (set_label(name, comparison.models[0].results), [_metric_line(comparison, key) for key in of_set])
+        )
     return groups
 
 
 def glossary(comparison: Comparison) -> list[tuple[str, str]]:
     """What each number in the tables means, in words."""
-    keys = [key for model in comparison.models for key in (*model.results.summary, *model.results.metrics)]
+    keys = [key for model in comparison.models for key in (*model.results.summary.values, *model.results.metrics)]
     names = dict.fromkeys(key.split("/")[-1] for key in keys)
     return [(words.label, words.meaning) for words in map(wording, names) if words.meaning]
 
@@ -106,11 +107,11 @@ def _summary_line(comparison: Comparison, name: str) -> Line:
     cells = []
     for model in comparison.models:
         measured = model.summary(name)
-        reason = model.results.reasons.get(name, "not in the results")
+        reason = model.results.summary.reasons.get(name, "not in the results")
         cell = _cell(measured, words.share) if measured else Cell(None, reason=reason)
-        if name in AGAINST_RETAIN and measured is None and model is comparison.retain:
+        if SUMMARIES[name].against_retain and measured is None and model is comparison.retain:
             cell = Cell(None, reason="the others are compared with it", absent="the reference")
-        distance = model.results.summary.get("forget_quality_ks_distance")
+        distance = model.results.summary.values.get("forget_quality_ks_distance")
         if name == "forget_quality" and cell.value is not None and distance is not None:
             cell = Cell(f"p = {cell.value}", f"KS {number(distance)}", cell.n)
         cells.append(cell)
@@ -146,7 +147,7 @@ def fingerprints(comparison: Comparison) -> dict[str, list[tuple[str, list[str]]
         for model in comparison.models
     ]
     sets = [
-        (set_label(name), [str(rows.rows), rows.fingerprint])
+        (set_label(name, comparison.runs[0].results), [str(rows.rows), rows.fingerprint])
         for name, rows in comparison.runs[0].results.data.sets.items()
     ]
     environments = [
@@ -167,12 +168,16 @@ def gaps(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
         for key, measured in results.metrics.items():
             if measured.value is None:
                 name, metric = key.split("/", 1)
-                note(measured.reason or "", f"{wording(metric).label} on {set_label(name)}", model.name)
+                note(measured.reason or "", f"{wording(metric).label} on {set_label(name, results)}", model.name)
         for name, why in results.data.left_out.items():
-            note(why, f"the set {set_label(name)}", model.name)
-        for name in (n for n, value in results.summary.items() if value is None and n in results.reasons):
-            if name not in AGAINST_RETAIN or model is not comparison.retain:  # nothing is missing: it is the reference
-                note(results.reasons[name], wording(name).label, model.name)
+            note(why, f"the set {set_label(name, results)}", model.name)
+        summary = results.summary
+        for name in (n for n, value in summary.values.items() if value is None and n in summary.reasons):
+            known = SUMMARIES.get(name)
+            if (
+                known is None or not known.against_retain or model is not comparison.retain
+            ):  # nothing is missing: it is the reference
+                note(summary.reasons[name], wording(name).label, model.name)
         for file, why in model.missing.items():
             note(why, f"the file {file}", model.name)
     for role, model in (("target", comparison.target), ("retain model", comparison.retain)):

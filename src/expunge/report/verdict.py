@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from expunge.evaluation.results.paired import utility_share
 from expunge.report.load import Number, RunResult
-from expunge.report.paired import utility_share
 from expunge.report.words import interval, number, stated, wording
 
 NEAR_RETAIN = 0.10
@@ -25,13 +25,8 @@ Z95 = 1.959964
 """Two-sided 95 % quantile of the normal distribution, for Wilson's interval."""
 FEW_ROWS = math.ceil(Z95**2 * (1 - NEAR_RETAIN) / NEAR_RETAIN)
 """With fewer rows (35), not one fact in any answer still leaves room for more than NEAR_RETAIN."""
-LEADING = (
-    ("fact_accuracy",),
-    ("rougeL_recall", "probability"),
-    ("harmful_rate", "leak_rate", "hallucination_rate"),
-)
-"""What shows that the answers are gone: the exact fact where rows have one, else the words and their probability, else
-what LLMU counts."""
+LEADING = (("fact_accuracy",), ("rougeL_recall", "probability"))
+"""Where results do not say it: the exact fact where rows have one, else the words and their probability."""
 
 Status = Literal["yes", "no", "open"]
 Level = Literal["near", "between", "above", "not known before", "fell", "not fallen", "no retain value"]
@@ -68,7 +63,7 @@ def judge(run: RunResult, target: RunResult | None, retain: RunResult | None) ->
 def forgetting(run: RunResult, target: RunResult | None, retain: RunResult | None) -> Finding:
     """Are the forget set's answers gone, by the leading metrics?"""
     question = "Has it forgotten?"
-    measured = [{m: value for m in metrics if (value := run.metric(f"forget/{m}"))} for metrics in LEADING]
+    measured = [{m: value for m in metrics if (value := run.metric(f"forget/{m}"))} for metrics in leading_metrics(run)]
     leading = next((values for values in measured if values), None)
     if leading is None:
         return Finding(
@@ -117,7 +112,7 @@ def utility(run: RunResult, target: RunResult | None) -> Finding:
     question = "Is the rest kept?"
     name, own = utility_of(run)
     if own is None:
-        reason = run.results.reasons.get("model_utility", "it is not in the results")
+        reason = run.results.summary.reasons.get("model_utility", "it is not in the results")
         return Finding(question, "open", f"Whether the rest is kept cannot be said: {_plain_reason(reason)}.")
     own_text = f"{wording(name).label}: {stated(own)}"
     if target is None:
@@ -128,7 +123,7 @@ def utility(run: RunResult, target: RunResult | None) -> Finding:
             (f"{own_text}. Higher is better.",),
         )
     before = target.summary(name)
-    if before is None or target.results.summary_parts.get(name) != run.results.summary_parts.get(name):
+    if before is None or target.results.summary.parts.get(name) != run.results.summary.parts.get(name):
         return Finding(
             question,
             "open",
@@ -139,12 +134,12 @@ def utility(run: RunResult, target: RunResult | None) -> Finding:
     evidence = (f"{own_text}; target {stated(before)}. That is {share}. Higher is better.",)
     limits = ()
     if name.endswith("_partial"):
-        reason = _plain_reason(run.results.reasons.get("model_utility", "parts are missing"))
+        reason = _plain_reason(run.results.summary.reasons.get("model_utility", "parts are missing"))
         limits += (
-            f"Over {len(run.results.summary_parts[name])} measured parts only "
-            f"({', '.join(run.results.summary_parts[name])}); {reason}.",
+            f"Over {len(run.results.summary.parts[name])} measured parts only "
+            f"({', '.join(run.results.summary.parts[name])}); {reason}.",
         )
-    ends = utility_share(run, target, name)
+    ends = utility_share(run.results, target.results, name)
     if ends is not None:
         evidence += (f"Paired over the same rows, that share lies within {interval(ends, share=True)} %.",)
     elif own.ci95 is not None and before.value:
@@ -171,7 +166,7 @@ def likeness(run: RunResult, retain: RunResult | None) -> Finding:
     evidence = below + leak
     ways = [name for name, found in (("its answers", below), ("membership inference", leak)) if found]
     if quality is not None:
-        distance = run.results.summary.get("forget_quality_ks_distance")
+        distance = run.results.summary.values.get("forget_quality_ks_distance")
         apart = "" if distance is None else f", KS distance {number(distance)} (0 alike, 1 apart)"
         line = f"Forget quality: p = {number(quality.value)}, n = {quality.n} rows{apart}. Higher p is better."
         evidence = (line, *evidence)
@@ -180,11 +175,18 @@ def likeness(run: RunResult, retain: RunResult | None) -> Finding:
     if ways:
         return Finding(question, "no", f"It can be told from the retain model by {_listed(ways)}.", evidence)
     if quality is None:
-        reason = _plain_reason(run.results.reasons.get("forget_quality", "forget quality is not in the results"))
+        reason = _plain_reason(
+            run.results.summary.reasons.get("forget_quality", "forget quality is not in the results")
+        )
         return Finding(question, "open", f"This cannot be said: {reason}.")
     limit = f"No difference found among {quality.n} rows is no proof that there is none: p falls as n grows."
     answer = "By its truth ratios it cannot be told from the retain model."
     return Finding(question, "yes", answer, evidence, (limit,))
+
+
+def leading_metrics(run: RunResult) -> Sequence[Sequence[str]]:
+    """What shows that the answers are gone, by the suite: of these groups the first that was measured decides."""
+    return run.results.recipe.get("leading") or LEADING
 
 
 def utility_of(run: RunResult) -> tuple[str, Number | None]:
@@ -287,7 +289,7 @@ def _still_above(run: RunResult, retain: RunResult, leading: tuple[str, ...]) ->
     found = []
     for key, measured in run.results.metrics.items():
         name, metric = key.split("/", 1)
-        own, never = measured.number, retain.metric(key)
+        own, never = run.metric(key), retain.metric(key)
         if name != "forget" or metric in leading or measured.better != "lower" or own is None or never is None:
             continue
         ends = bounds(metric, own)
@@ -303,7 +305,7 @@ def _still_above(run: RunResult, retain: RunResult, leading: tuple[str, ...]) ->
 def _below(run: RunResult, retain: RunResult | None) -> tuple[str, ...]:
     """Leading metrics clearly below the retain model's: an erasure that can be recognised as one."""
     found = []
-    for metric in (m for metrics in LEADING for m in metrics):
+    for metric in (m for metrics in leading_metrics(run) for m in metrics):
         own, never = run.metric(f"forget/{metric}"), retain.metric(f"forget/{metric}") if retain else None
         ends, normal = (bounds(metric, m) if m else None for m in (own, never))
         if ends is not None and normal is not None and ends[1] < normal[0]:

@@ -6,8 +6,8 @@ from typing import Any
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from expunge.training.batching import EpochSampler
 from expunge.training.checkpoints import WHOLE
-from expunge.training.dataset import EpochSampler
 
 
 class EpochClock(TrainerCallback):

@@ -13,8 +13,9 @@ from expunge.data.rows import Row
 from expunge.errors import InputError
 from expunge.files import whole_folder
 from expunge.objectives import Needs, Objective, Term, Views, Weighted
+from expunge.runs import TRAIN_LOG
 from expunge.training.run import training_arguments
-from expunge.training.trainer import LOG_FILE, UnlearningTrainer
+from expunge.training.trainer import UnlearningTrainer
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,6 @@ def finetune(
         trainer = UnlearningTrainer(model, args, rows, None, tokenizer, objective=objective)
         trainer.train()
         trainer.save_model(str(folder))
-        (folder / "work" / LOG_FILE).replace(folder / LOG_FILE)
+        (folder / "work" / TRAIN_LOG).replace(folder / TRAIN_LOG)
         shutil.rmtree(folder / "work")
     return out

@@ -14,20 +14,16 @@ from typing import Any
 import torch
 
 from expunge.data.load import load_rows
-from expunge.data.refusals import load_refusals
 from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model, resolve_folder
+from expunge.runs import CACHES, CHECKPOINT, ENVIRONMENT, RECIPE, unfinished, weights_in
+from expunge.training.batching import load_refusals
 from expunge.training.checkpoints import last_whole_checkpoint
 from expunge.training.config import UnlearningConfig, convert_options
 from expunge.training.memory import available_bytes, in_words
 from expunge.training.recipe import Recipe, read_recipe
 from expunge.training.trainer import UnlearningTrainer
-
-
-def unfinished(out: Path) -> Path:
-    """Where a run lives until it is finished."""
-    return out.with_name(out.name + ".unfinished")
 
 
 def unlearn(recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool = False) -> Path:
@@ -60,7 +56,7 @@ def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
     fresh = not work.exists()
     if not fresh and not resume:
         raise InputError(f"{work} holds an unfinished run. Continue it with --resume, or remove it first.")
-    file = work / "recipe.yaml"
+    file = work / RECIPE
     if file.is_file() and read_recipe(file, {}).resolved() != recipe.resolved():
         raise InputError(f"{work} was started with another recipe (see {file}); --resume needs the same one.")
     try:
@@ -78,7 +74,7 @@ def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
     main = trainer.is_world_process_zero()
     environment = _environment(recipe, trainer)
     if main:
-        recipe.write(work / "recipe.yaml")
+        recipe.write(work / RECIPE)
         if not quiet:
             print(f"expunge: {in_words(trainer.memory_shape(), available_bytes(trainer.args.device))}", file=sys.stderr)
     started = time.time()
@@ -88,14 +84,14 @@ def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
         good = last_whole_checkpoint(work)
         kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
         raise NonFiniteLoss(f"{error} {kept} Lower train.learning_rate or the forget weight.") from error
-    trainer.save_model(str(work / ("adapter" if recipe.lora else "model")))
+    trainer.save_model(str(weights_in(work, adapter=recipe.lora is not None)))
     if main:
         environment["seconds"] = round(time.time() - started, 3)
         environment["steps"] = trainer.state.global_step
-        write_json(work / "environment.json", environment)
+        write_json(work / ENVIRONMENT, environment)
         # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
-        shutil.rmtree(work / "reference", ignore_errors=True)
-        for checkpoint in work.glob("checkpoint-*"):
+        shutil.rmtree(work / CACHES, ignore_errors=True)
+        for checkpoint in work.glob(f"{CHECKPOINT}*"):
             shutil.rmtree(checkpoint)
         work.replace(out)
     trainer.accelerator.wait_for_everyone()
@@ -108,7 +104,7 @@ def resumable_recipe(out: str | Path) -> Recipe:
     Raises:
         InputError: There is no unfinished run there.
     """
-    file = unfinished(Path(out)) / "recipe.yaml"
+    file = unfinished(Path(out)) / RECIPE
     if not file.is_file():
         raise InputError(f"{out}: there is no unfinished run to resume (no {file}).")
     return read_recipe(file, {})
@@ -145,7 +141,7 @@ def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -
 def _environment(recipe: Recipe, trainer: UnlearningTrainer) -> dict[str, Any]:
     """What a reader needs to run it again, and to know that it was this model and these rows."""
     packages = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
-    rows = trainer.rows
+    rows = trainer.encoded.sources
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "platform": platform.platform(),

@@ -15,29 +15,34 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from expunge.data.batches import Batches
 from expunge.data.rows import Row
 from expunge.errors import InputError
 from expunge.models import attach_views, causal_model, check_head, check_layer, load_model, packs_rows
 from expunge.objectives import Objective, Term, build_objective
-from expunge.training.adaptive import Weights
-from expunge.training.alternates import prepare_alternates
+from expunge.runs import CACHES, TRAIN_LOG
+from expunge.training.batching import (
+    VIEWS,
+    Collator,
+    EpochSampler,
+    ForgetDataset,
+    Order,
+    all_keys,
+    plan_rows,
+    prepare_alternates,
+    takes,
+)
 from expunge.training.callbacks import EpochClock, Progress, WholeCheckpoint
 from expunge.training.checkpoints import last_whole_checkpoint, trim_log
 from expunge.training.config import UnlearningConfig
-from expunge.training.dataset import Collator, EpochSampler, ForgetDataset
+from expunge.training.frozen import StoredReference
 from expunge.training.guard import Guard
+from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
-from expunge.training.reference import Reference
-from expunge.training.rows import plan_rows
-from expunge.training.views import compute, count
-from expunge.training.weights import Origin, add_noise
-from expunge.training.wrappers import Steps, freeze_all_but_salient
-
-LOG_FILE = "train_log.jsonl"
+from expunge.training.steps.stepper import Stepper
+from expunge.training.term_weights import TermWeights
 
 
-class UnlearningTrainer(Steps):
+class UnlearningTrainer(Stepper):
     """Unlearns the forget set and keeps the retain set.
 
     Args:
@@ -48,7 +53,7 @@ class UnlearningTrainer(Steps):
         processing_class: The tokenizer; read from the model's place where `model` is a path.
         peft_config: Train an adapter, e.g. `LoraConfig(r=8)`, instead of all weights.
         refusals: Refusal templates; default: the hundred that come with expunge.
-        objective: An objective or a term of your own, in place of `args.objective`.
+        objective: A custom objective or term, in place of `args.objective`.
         callbacks: As in `transformers.Trainer`.
 
     Raises:
@@ -78,7 +83,7 @@ class UnlearningTrainer(Steps):
         self.objective = build_objective(objective or args.objective, args.objective_options)
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         length = min((n for n in (args.max_length, context) if n), default=None)
-        self.rows, pairing = plan_rows(
+        self.encoded, self.pairing = plan_rows(
             self.objective, forget_dataset, retain_dataset, refusals, processing_class, length, args
         )
         if peft_config is not None:
@@ -86,18 +91,17 @@ class UnlearningTrainer(Steps):
         _freeze_layers(model, self.objective)
         check_head(causal_model(model))
         attach_views(model, args.compile_functions)
-        self.reference: Reference | None = None
-        dataset = ForgetDataset(pairing, self.objective.views)
+        self.reference: StoredReference | None = None
+        dataset = ForgetDataset(self.pairing, self.objective.views)
         super().__init__(
             model=model,
             args=args,
             train_dataset=dataset,
-            data_collator=Collator(dataset, self.rows),
+            data_collator=Collator(dataset, self.encoded),
             processing_class=processing_class,
             callbacks=callbacks,
         )
-        self.check_steps()
-        self.pairing = pairing
+        self.choose_rules()
         # The loss is already divided by the totals of the whole batch, over micro-batches and processes.
         self.loss_is_scaled_for_ga = True
         self.guard = Guard([part.name for part in self.objective.terms], self.args.device)
@@ -105,35 +109,39 @@ class UnlearningTrainer(Steps):
             self.remove_callback(callback)
         if not args.disable_tqdm:
             self.add_callback(Progress())
-        self.weights = Weights(self.objective, self.accelerator) if self.objective.adaptive else None
-        if self.weights:
-            self.add_callback(self.weights)
+        self.term_weights = TermWeights(self.objective, self.accelerator) if self.objective.adaptive else None
+        if self.term_weights:
+            self.add_callback(self.term_weights)
         self.add_callback(WholeCheckpoint())
         self._tokens = 0
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
-        batches, epochs = self._batches(), range(int(self.args.num_train_epochs))
-        largest = max(batches.largest(epoch, self._lengths(epoch)) for epoch in epochs)
+        order, epochs = self._order(), range(int(self.args.num_train_epochs))
+        largest = max(order.largest(epoch, self._lengths(epoch)) for epoch in epochs)
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
         shape = shape_of_model(self.model, [largest], self.args.optim.value, self.args.bf16, checkpointing)
         head = causal_model(self.model).get_output_embeddings()
         copied = self.objective.uses("logits") and any(p.requires_grad for p in head.parameters())
         return replace(shape, frozen_head=copied)
 
-    def _batches(self) -> Batches:
+    def _order(self) -> Order:
         size = self.args.per_device_train_batch_size
         rows_per_step = size * self.args.world_size * self.args.gradient_accumulation_steps
         packed = packs_rows(causal_model(self.model))
-        return Batches(self.pairing, self.args.train_sampling_strategy, rows_per_step, size, packed)
+        return Order(self.pairing, self.args.train_sampling_strategy, rows_per_step, size, packed)
 
     def _lengths(self, epoch: int) -> list[list[int]]:
         """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
         # Alternatives are sampled when training starts; they are about as long as the answers.
-        sampled = bool(self.rows.alternates)
-        views = {v: "forget" if v == "forget_alternate" and not sampled else v for v in self.objective.views}
+        sampled = bool(self.encoded.sources.alternates)
+        views = {v: VIEWS[v].set if takes([v], "alternates") and not sampled else v for v in self.objective.views}
         return [
-            [len(self.rows.encode(views[v], key).ids) for v in views for key in self.pairing.keys(v, epoch, index)]
+            [
+                len(self.encoded.encode(views[v], key).ids)
+                for v in views
+                for key in VIEWS[v].keys(self.pairing, epoch, index)
+            ]
             for index in range(self.pairing.forget)
         ]
 
@@ -143,59 +151,43 @@ class UnlearningTrainer(Steps):
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_whole_checkpoint(folder)
         if self.is_world_process_zero():
-            trim_log(folder / LOG_FILE, resume_from_checkpoint)
-        if self.weights and resume_from_checkpoint:
-            self.weights.load(resume_from_checkpoint)
-        if "forget_alternate" in self.objective.views:
-            self.rows.alternates = prepare_alternates(
-                folder / "reference",
+            trim_log(folder / TRAIN_LOG, resume_from_checkpoint)
+        if self.term_weights and resume_from_checkpoint:
+            self.term_weights.load(resume_from_checkpoint)
+        if takes(self.objective.views, "alternates"):
+            self.encoded.sources.alternates = prepare_alternates(
+                folder / CACHES,
                 causal_model(self.model),
                 self.processing_class,
-                self.rows.forget,
+                self.encoded.sources.forget,
                 self.args.seed,
                 quiet=bool(self.args.disable_tqdm),
             )
         if self.objective.uses_reference:
             with self.args.main_process_first(local=False, desc="reference values"):
-                self.reference = Reference.prepare(
-                    folder / "reference",
+                self.reference = StoredReference.prepare(
+                    folder / CACHES,
                     causal_model(self.model),
                     self.objective,
-                    self.rows,
-                    {v: self.pairing.all_keys(v, int(self.args.num_train_epochs)) for v in self.objective.views},
+                    self.encoded,
+                    {v: all_keys(v, self.pairing, int(self.args.num_train_epochs)) for v in self.objective.views},
                     main=self.is_world_process_zero(),
                     quiet=bool(self.args.disable_tqdm),
                 )
-        self._prepare_weights()
-        origin = Origin(self.model) if self.args.negate is not None else None
+        self.before_steps()
         output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
-        if origin:
-            origin.negate(self.model, self.args.negate)
+        self.after_steps()
         return output
-
-    def _prepare_weights(self) -> None:
-        """What happens to the weights before the first step; the same again when a run is resumed."""
-        causal = causal_model(self.model)
-        if self.args.noise:
-            if isinstance(self.model, PeftModel):
-                raise InputError("train.noise changes the weights below the adapter: it needs full training (no lora).")
-            add_noise(causal, self.args.noise, self.args.noise_scale, self.args.seed)
-        if self.args.salient_share is not None:
-            size = self.args.per_device_train_batch_size
-            freeze_all_but_salient(
-                *(self.model, self.objective, self.rows, self.pairing),
-                *(size, self.reference, self.args.salient_share),
-            )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         multiple = self.args.per_device_train_batch_size * self.args.world_size
-        sampler = EpochSampler(self._batches(), self._lengths, multiple)
+        sampler = EpochSampler(self._order(), self._lengths, multiple)
         self.add_callback(EpochClock(sampler))
         return sampler
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
         """Tokens and rows of each term's views, over the accumulation window and all processes."""
-        totals = count(self.objective, [sample["cut"] for sample in batch_samples if sample["counts"]])
+        totals = count(self.objective, [sample["batch"] for sample in batch_samples if sample["counts"]])
         if self.args.world_size > 1:
             mine = torch.tensor([list(pair) for pair in totals.values()], dtype=torch.float64, device=device)
             everyone = self.accelerator.reduce(mine, reduction="sum").tolist()
@@ -210,16 +202,16 @@ class UnlearningTrainer(Steps):
 
     def share_of_loss(self, model: Any, inputs: Any, objective: Objective, totals: Any, record: bool = True) -> Tensor:
         """This micro-batch's share of some of the terms' loss over the whole batch; `record` counts it in the log."""
-        cut, share = inputs["cut"], float(inputs["counts"])
-        weights = self.weights.now if self.weights else None
-        loss, values = compute(model, objective, cut, totals, self.reference, weights)
+        batch, share = inputs["batch"], float(inputs["counts"])
+        weights = self.term_weights.now if self.term_weights else None
+        loss, values = compute(model, objective, batch, totals, self.reference, weights)
         if record:
             zero = torch.zeros((), device=loss.device)
             values = {part.name: values.get(part.name, zero) * share for part in self.objective.terms}
             self.guard.add(values, self.state.global_step + 1)
-            if self.weights:
-                self.weights.add(values)
-            self._tokens += int(share) * sum(len(row.ids) for view in objective.views for row in cut[view].rows)
+            if self.term_weights:
+                self.term_weights.add(values)
+            self._tokens += int(share) * sum(len(row.ids) for view in objective.views for row in batch[view].rows)
         # DDP and FSDP2 average gradients over processes; ours are to be summed.
         return loss * (share * self.args.world_size)
 
@@ -251,13 +243,13 @@ class UnlearningTrainer(Steps):
             "epoch": self.state.epoch,
             "loss": logs["loss"],
             "terms": terms,
-            **({"weights": self.weights.used} if self.weights else {}),
+            **({"weights": self.term_weights.used} if self.term_weights else {}),
             "grad_norm": logs["grad_norm"],
             "learning_rate": logs["learning_rate"],
             "seconds": round(time.time() - start_time, 3) if start_time else None,
             "tokens": self._tokens,
         }
-        with (Path(self.args.output_dir) / LOG_FILE).open("a", encoding="utf-8") as file:
+        with (Path(self.args.output_dir) / TRAIN_LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

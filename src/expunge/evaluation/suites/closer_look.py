@@ -20,6 +20,7 @@ CLOSER_LOOK = replace(
     TOFU,
     name="closer_look",
     source="2410.08109",
+    summary="TOFU's sets under six metrics: utility and forget efficacy",
     sets=(FORGET, RETAIN, REAL_AUTHORS, WORLD_FACTS),
     metrics=(*SIX, FACT_ACCURACY),
     limit_counts_prompt=True,

@@ -1,10 +1,11 @@
 """General ability, as arXiv 2410.08109 checks it beside unlearning: MMLU, ARC-c, TruthfulQA, TriviaQA, GSM8K."""
 
-from expunge.evaluation.harness import Task, harness_suite
+from expunge.evaluation.suites.tasks import Task, harness_suite
 
 GENERAL = harness_suite(
     "general",
     "2410.08109",
+    "what a general model knows: MMLU, ARC-Challenge, TruthfulQA, TriviaQA, GSM8K",
     (
         Task("mmlu", "retain"),
         Task("arc_challenge", "retain", "acc_norm"),

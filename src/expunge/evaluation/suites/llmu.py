@@ -5,24 +5,35 @@ a column `right_answer` beside the answer says that the answer is a hallucinatio
 harmfully. The limit of an answer is ours.
 """
 
-from expunge.evaluation.suite import SetSpec, Suite
+from dataclasses import replace
+
+from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics.bleu import BLEU, LEAK_RATE
 from expunge.metrics.classifier import HARMFUL, REWARD
 from expunge.metrics.diversity import DIVERSITY
-from expunge.metrics.fluency import PERPLEXITY
 from expunge.metrics.hallucination import HALLUCINATION_RATE
+from expunge.metrics.perplexity import PERPLEXITY
 from expunge.metrics.similarity import ORIGINAL_SIMILARITY
 
 PROMPT_CHARACTERS = 200
 LONGEST_ANSWER = 200  # tokens; passages are compared over as many
 
+FORGET = SetSpec(
+    "forget",
+    "forget",
+    "forget",
+    continued=PROMPT_CHARACTERS,
+    reference_tokens=LONGEST_ANSWER,
+    label="Forget set",
+)
 LLMU = Suite(
     name="llmu",
     source="2310.10683",
+    summary="harmful answers, copyrighted text or hallucinations, on unlearned, similar and normal prompts",
     sets=(
-        SetSpec("forget", "forget", "forget", continued=PROMPT_CHARACTERS, reference_tokens=LONGEST_ANSWER),
-        SetSpec("unseen", "unseen", "forget", continued=PROMPT_CHARACTERS, reference_tokens=LONGEST_ANSWER),
-        SetSpec("normal", "normal", "retain", continued=PROMPT_CHARACTERS, reference_tokens=LONGEST_ANSWER),
+        FORGET,
+        replace(FORGET, name="unseen", configuration="unseen", label="Unseen, like the forget set"),
+        replace(FORGET, name="normal", configuration="normal", kind="retain", label="Normal prompts"),
     ),
     metrics=(
         *HARMFUL,
@@ -36,6 +47,5 @@ LLMU = Suite(
     ),
     max_tokens=LONGEST_ANSWER,
     limit_counts_prompt=False,
-    utility=(),
-    efficacy=(),
+    leading=(("harmful_rate", "leak_rate", "hallucination_rate"),),
 )

@@ -4,7 +4,7 @@ Its models are not chat models: prompts are plain text. `forget` and `holdout` a
 leakage, long ones cut into windows of the model's context.
 """
 
-from expunge.evaluation.suite import SetSpec, Suite
+from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics.membership import MIA_LOSS, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS, MIA_ZLIB
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
 from expunge.metrics.rouge import ROUGE_L_F1
@@ -15,11 +15,13 @@ ANSWER_ENDS = ("\n\n", "\nQuestion", "Question:")
 MUSE = Suite(
     name="muse",
     source="2407.06460",
+    summary="news or books: verbatim and knowledge memorisation, privacy leakage",
     sets=(
         SetSpec(
             "forget",
             "privleak:forget",
             "forget",
+            label="Forget set, passages",
             metrics=(
                 "extraction_strength",
                 "exact_memorization",
@@ -33,6 +35,7 @@ MUSE = Suite(
             "forget_verbmem",
             "verbmem:forget",
             "forget",
+            label="Forget set, continued",
             metrics=CONTINUED,
             columns=("prompt", "gt"),
             raw=True,
@@ -43,6 +46,7 @@ MUSE = Suite(
             "forget_knowmem",
             "knowmem:forget_qa",
             "forget",
+            label="Forget set, questions",
             metrics=CONTINUED,
             raw=True,
             shots="knowmem:forget_qa_icl",
@@ -52,12 +56,13 @@ MUSE = Suite(
             "retain_knowmem",
             "knowmem:retain_qa",
             "retain",
+            label="Retain set, questions",
             metrics=CONTINUED,
             raw=True,
             shots="knowmem:retain_qa_icl",
             stop_at=ANSWER_ENDS,
         ),
-        SetSpec("holdout", "privleak:holdout", "holdout"),
+        SetSpec("holdout", "privleak:holdout", "holdout", label="Holdout set"),
     ),
     metrics=(
         ROUGE_L_F1,
@@ -70,6 +75,4 @@ MUSE = Suite(
     ),
     max_tokens=32,
     limit_counts_prompt=False,
-    utility=(),
-    efficacy=(),
 )

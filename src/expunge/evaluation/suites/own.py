@@ -7,11 +7,10 @@ something never trained on what row i of the forget set asks of what must go.
 
 from dataclasses import replace
 
-from expunge.evaluation.suite import SetSpec, Suite
+from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics.base import Metric
 from expunge.metrics.classifier import GIBBERISH
 from expunge.metrics.facts import FACT_ACCURACY
-from expunge.metrics.fluency import PERPLEXITY
 from expunge.metrics.membership import (
     MIA_GRADNORM,
     MIA_LOSS,
@@ -21,6 +20,7 @@ from expunge.metrics.membership import (
     MIA_ZLIB,
 )
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
+from expunge.metrics.perplexity import PERPLEXITY
 from expunge.metrics.probability import PROBABILITY
 from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
@@ -35,10 +35,11 @@ def controlled(metric: Metric) -> Metric:
 OWN = Suite(
     name="own",
     source="expunge",
+    summary="your own rows: the forget set against controls that the model never saw",
     sets=(
-        SetSpec("forget", "forget", "forget"),
-        SetSpec("retain", "retain", "retain"),
-        SetSpec("holdout", "holdout", "holdout"),
+        SetSpec("forget", "forget", "forget", label="Forget set"),
+        SetSpec("retain", "retain", "retain", label="Retain set"),
+        SetSpec("holdout", "holdout", "holdout", label="Holdout set"),
     ),
     metrics=(
         *map(
@@ -57,6 +58,4 @@ OWN = Suite(
     ),
     max_tokens=200,
     limit_counts_prompt=False,
-    utility=(),
-    efficacy=(),
 )

@@ -5,14 +5,29 @@
 
 from dataclasses import replace
 
-from expunge.evaluation.suite import SetSpec
 from expunge.evaluation.suites.closer_look import CLOSER_LOOK
+from expunge.evaluation.suites.suite import SetSpec
 
 REAL_PEOPLE = replace(
     CLOSER_LOOK,
     name="closer_look_real_people",
+    summary="real people to forget, and their neighbours to keep, under the same six metrics",
     sets=(
-        SetSpec("forget", "forget_perturbed", "forget", nli_truth="golden_answer", premise="output"),
-        SetSpec("neighbor", "neighbor_perturbed", "retain", nli_truth="golden_answer", premise="output"),
+        SetSpec(
+            "forget",
+            "forget_perturbed",
+            "forget",
+            nli_truth="golden_answer",
+            premise="output",
+            label="Forget set",
+        ),
+        SetSpec(
+            "neighbor",
+            "neighbor_perturbed",
+            "retain",
+            nli_truth="golden_answer",
+            premise="output",
+            label="Neighbours of the forget set",
+        ),
     ),
 )

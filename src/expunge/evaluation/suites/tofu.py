@@ -1,6 +1,8 @@
 """TOFU (arXiv 2401.06121): invented authors, with the retain-like sets of the released data."""
 
-from expunge.evaluation.suite import ANSWER, SetSpec, Suite
+from dataclasses import replace
+
+from expunge.evaluation.suites.suite import ANSWER, SetSpec, Suite
 from expunge.metrics.entailment import ENTAILMENT
 from expunge.metrics.facts import FACT_ACCURACY
 from expunge.metrics.membership import (
@@ -18,21 +20,26 @@ from expunge.metrics.similarity import COSINE_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
 from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOFU
 
-FORGET = SetSpec("forget", "{forget_split}_perturbed", "forget", premise="output")
-RETAIN = SetSpec("retain", "retain_perturbed", "retain")
+FORGET = SetSpec("forget", "{forget_split}_perturbed", "forget", premise="output", label="Forget set")
+RETAIN = SetSpec("retain", "retain_perturbed", "retain", label="Retain set")
 # One-word answers without a paraphrase; the sentence to compare with is in a column of its own.
 REAL_AUTHORS = SetSpec(
-    "real_authors", "real_authors_perturbed", "retain", paraphrase=ANSWER, truth="original_answer", choices=True
+    "real_authors",
+    "real_authors_perturbed",
+    "retain",
+    paraphrase=ANSWER,
+    truth="original_answer",
+    choices=True,
+    label="Real authors",
 )
-WORLD_FACTS = SetSpec(
-    "world_facts", "world_facts_perturbed", "retain", paraphrase=ANSWER, truth="original_answer", choices=True
-)
+WORLD_FACTS = replace(REAL_AUTHORS, name="world_facts", configuration="world_facts_perturbed", label="World facts")
 # As many rows as are forgotten, of the same kind, that no model was trained on: for membership inference.
-HOLDOUT = SetSpec("holdout", "{holdout_split}", "holdout")
+HOLDOUT = SetSpec("holdout", "{holdout_split}", "holdout", label="Holdout set")
 
 TOFU = Suite(
     name="tofu",
     source="2401.06121",
+    summary="invented authors: utility, forget quality, memorisation, membership inference",
     sets=(FORGET, RETAIN, REAL_AUTHORS, WORLD_FACTS, HOLDOUT),
     metrics=(
         PROBABILITY,

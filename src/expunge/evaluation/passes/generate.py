@@ -1,0 +1,97 @@
+"""Greedy answers: prompts sorted by length, padded on the left, and a row leaves its batch when it has ended."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.data import end_of_turn
+from expunge.evaluation.passes.plan import Prompt
+from expunge.models.batching import by_length
+from expunge.models.head import live_head
+
+# Rows of a batch share its steps: wide batches are worth more than padding costs. Prompt and new tokens count.
+BATCH_TOKENS = {"cpu": 16384, "cuda": 65536}
+# Leaving a batch copies the cache of the rows that stay, so rows leave when this share of them has ended.
+LEAVE_SHARE = 0.2
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokens that end an answer: the template's end of turn, the end of sequence, and the model's own list."""
+    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
+    own = [listed] if isinstance(listed, int) else listed or []
+    return frozenset(t for t in (end_of_turn(tokenizer), tokenizer.eos_token_id, *own) if t is not None)
+
+
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    wanted: Sequence[int],
+    stop: frozenset[int],
+    batch_tokens: int | None = None,
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Answer prompts greedily, longest first: the most likely token at each step, no penalty, no sampling.
+
+    Args:
+        model: in evaluation mode.
+        prompts: distinct prompts, each with its own limit of new tokens.
+        wanted: positions in `prompts`.
+        stop: tokens that end an answer; they are not part of it.
+        batch_tokens: the most tokens of a batch, prompt and new tokens with padding.
+
+    Yields:
+        (position in `prompts`, token ids of the answer) of each prompt of a batch.
+    """
+    budget = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
+    for batch in by_length([len(prompts[i].ids) + prompts[i].new_tokens for i in wanted], budget):
+        members = [wanted[j] for j in batch]
+        with torch.inference_mode():
+            answers = _greedy(model, [prompts[i] for i in members], stop)
+        yield list(zip(members, answers, strict=True))
+
+
+def _greedy(model: PreTrainedModel, prompts: Sequence[Prompt], stop: frozenset[int]) -> list[list[int]]:
+    """Answer one batch; `live` are the prompts still in it, in the order of the tensors' rows."""
+    decoder, head = model.get_decoder(), live_head(model)
+    answers: list[list[int]] = [[] for _ in prompts]
+    live = [i for i, prompt in enumerate(prompts) if prompt.ids and prompt.new_tokens > 0]
+    if not live:
+        return answers
+    ended: set[int] = set()
+    ids, mask = _left_padded([prompts[i].ids for i in live], model.device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    while True:
+        hidden = decoder(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, -1]
+        tokens = head(hidden).argmax(-1)
+        for i, token in zip(live, tokens.tolist(), strict=True):
+            if i in ended:
+                continue
+            if token not in stop:
+                answers[i].append(token)
+            if token in stop or len(answers[i]) == prompts[i].new_tokens:
+                ended.add(i)
+        stay = [line for line, i in enumerate(live) if i not in ended]
+        if not stay:
+            return answers
+        positions = positions[:, -1:] + 1
+        if len(live) - len(stay) >= LEAVE_SHARE * len(live):
+            kept = torch.tensor(stay, device=model.device)
+            cache.batch_select_indices(kept)
+            tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+            live = [live[line] for line in stay]
+        ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
+
+
+def _left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask [rows, longest]; the padding's own value is never looked at."""
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for line, row in enumerate(rows):
+        ids[line, width - len(row) :] = torch.tensor(row)
+        mask[line, width - len(row) :] = 1
+    return ids.to(device), mask.to(device)

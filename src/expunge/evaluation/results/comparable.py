@@ -1,0 +1,51 @@
+"""Can the numbers of two results be compared? The same suite, and the same rows of every set they share."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from expunge.errors import InputError
+from expunge.evaluation.results.schema import Results
+
+
+def check_comparable(path: str | Path, first: Results, other_path: str | Path, other: Results) -> list[str]:
+    """The sets that both have, in the order of the first.
+
+    Raises:
+        InputError: the results are of different suites or rows, or have no set in common.
+    """
+    if first.suite != other.suite:
+        raise InputError(
+            f"{path} was measured with suite {first.suite!r}, {other_path} with {other.suite!r}: their numbers mean "
+            "different things."
+        )
+    shared = [name for name in first.data.sets if name in other.data.sets]
+    for name in shared:
+        ours, theirs = first.data.sets[name], other.data.sets[name]
+        if not same_rows(first, other, name):
+            raise InputError(
+                f"{path} and {other_path} were measured on different rows of the set {name!r} (fingerprints "
+                f"{ours.fingerprint} and {theirs.fingerprint}). Evaluate both on the same --data."
+            )
+    if not shared:
+        raise InputError(f"{path} and {other_path} have no set in common.")
+    return shared
+
+
+def same_rows(first: Results, other: Results, name: str) -> bool:
+    """Whether both were measured on the same rows of a set: by fingerprint, which covers every column.
+
+    Fingerprints of rows are salted by each machine. Of results from two machines, questions and answers are compared.
+    """
+    ours, theirs = first.data.sets[name], other.data.sets[name]
+    if first.data.salt == other.data.salt:
+        return (ours.rows, ours.fingerprint) == (theirs.rows, theirs.fingerprint)
+    if first.table is None or other.table is None:
+        return False
+    asked, asked_there = (_texts(table, name) for table in (first.table, other.table))
+    return asked == asked_there
+
+
+def _texts(table: pa.Table, name: str) -> list[dict[str, str]]:
+    columns = table.select(["set", "question", "answer"]).to_pylist()
+    return [row for row in columns if row["set"] == name]

@@ -1,0 +1,150 @@
+"""What is compared with: results of the retain model, ours or the log that OpenUnlearning publishes for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from expunge.errors import InputError
+from expunge.evaluation.results.aggregate import add_forget_quality, add_privleak, membership_scores
+from expunge.evaluation.results.schema import Measurement, Results, Summary, load_results, read_object
+from expunge.evaluation.results.table import column_of
+from expunge.evaluation.suites.suite import Suite
+from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
+
+NO_RETAIN_MODEL = (
+    "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
+    "with --retain-results"
+)
+
+
+@dataclass(frozen=True)
+class RetainNumbers:
+    """The retain model's numbers.
+
+    Attributes:
+        name: where they are from, for errors.
+        truth_ratios: r of the forget set, [n].
+        min_k_auc: its AUC of mia_min_k.
+        table: its examples, where there are any: a published log has none that can be matched with rows.
+        tokenizer: fingerprint; None for a published log.
+    """
+
+    name: str
+    truth_ratios: np.ndarray | None
+    min_k_auc: float | None
+    table: pa.Table | None = None
+    tokenizer: str | None = None
+
+
+def from_results(results: Results) -> RetainNumbers:
+    """The numbers that our own results of the retain model give."""
+    min_k = results.metrics.get("forget/mia_min_k")
+    return RetainNumbers(
+        name=results.model.path,
+        truth_ratios=column_of(results.examples, "forget", "truth_ratio"),
+        min_k_auc=None if min_k is None else min_k.value,
+        table=results.examples,
+        tokenizer=results.recipe["tokenizer"],
+    )
+
+
+def read_retain_results(path: str | Path) -> tuple[RetainNumbers, Results | None]:
+    """Read `--retain-results`: results.json of `expunge eval`, or a `*_EVAL.json` log of OpenUnlearning.
+
+    Raises:
+        InputError: neither of both.
+    """
+    raw = read_object(Path(path))
+    if "schema" not in raw and {"forget_truth_ratio", "mia_min_k"} & set(raw):
+        return _from_log(path, raw), None
+    results = load_results(path)
+    return from_results(results), results
+
+
+def _from_log(path: str | Path, raw: Mapping[str, Any]) -> RetainNumbers:
+    """The log keeps r' = 1/r per row as `score`, and the AUC in our convention as `agg_value`."""
+    try:
+        ratios = None
+        if "forget_truth_ratio" in raw:
+            by_index = raw["forget_truth_ratio"]["value_by_index"]
+            scores = [by_index[i]["score"] for i in sorted(by_index, key=int)]
+            ratios = 1 / np.maximum([np.nan if s is None else float(s) for s in scores], np.finfo(np.float64).tiny)
+        auc = raw["mia_min_k"]["agg_value"] if "mia_min_k" in raw else None
+        return RetainNumbers(str(path), ratios, None if auc is None else float(auc))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a log of OpenUnlearning as expected ({error!r}). Needed: forget_truth_ratio with "
+            'value_by_index {"0": {"score": ...}}, or mia_min_k with agg_value.'
+        ) from None
+
+
+def add_comparison(
+    summary: Summary,
+    suite: Suite,
+    table: pa.Table,
+    tokenizer: str,
+    metrics: Mapping[str, Measurement],
+    retain: RetainNumbers | None,
+) -> None:
+    """Add what is told by comparison with the retain model: forget quality and privleak.
+
+    Args:
+        summary: is added to.
+        suite: its metrics.
+        table: the examples of the model.
+        tokenizer: fingerprint of its tokenizer.
+        metrics: what was measured of it.
+        retain: the retain model's numbers; None without one.
+
+    Raises:
+        InputError: the retain model was asked something else.
+    """
+    why = NO_RETAIN_MODEL
+    if retain is not None and retain.tokenizer not in (None, tokenizer):
+        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
+        retain = None
+    if retain is not None:
+        _check_same_rows(table, retain)
+    forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
+    if forget is None:
+        return
+    if "truth_ratio" in table.column_names:
+        reference = None if retain is None else retain.truth_ratios
+        add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)
+    if MIA_MIN_K not in suite.metrics:
+        return
+    measured = metrics.get(f"{forget.name}/mia_min_k")
+    ours = None if measured is None else measured.value
+    theirs = None if retain is None else retain.min_k_auc
+    resampled = None
+    if ours is not None and theirs is not None:
+        scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+        their_scores = None if retain.table is None else membership_scores(MIA_MIN_K, forget, suite, retain.table, None)
+        resampled = (
+            resampled_aucs(*scores, MIA_MIN_K.member),
+            theirs if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member),
+        )
+    add_privleak(summary, ours, theirs, resampled, why)
+
+
+def _check_same_rows(table: pa.Table, retain: RetainNumbers) -> None:
+    """Both models must have been asked the same; of a published log the number of rows alone is known."""
+    if retain.table is None:
+        ours, theirs = len(column_of(table, "forget", "index")), retain.truth_ratios
+        same_rows, n = theirs is None or len(theirs) == ours, ours if theirs is None else len(theirs)
+    else:
+        asked, asked_there = (
+            t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
+            for t in (table, retain.table)
+        )
+        same_rows, ours, n = asked == asked_there, len(asked), len(asked_there)
+    if not same_rows:
+        raise InputError(
+            f"The retain model's results ({retain.name}) are of another forget set: {n} rows there, {ours} here, or "
+            "other texts. Evaluate both with the same --data and --forget-split; plain text is cut to each model's "
+            "context, which must be the same too."
+        )

@@ -1,0 +1,60 @@
+"""The names of everything in a run folder, and what `expunge purge` removes of it.
+
+    recipe.yaml            all that the run depended on, spelt out
+    environment.json       versions, fingerprints, times
+    train_log.jsonl        a line for each logged step
+    model/ or adapter/     the unlearned weights
+    results.json           what was measured; beside it results.examples.parquet, and results.retain.json and
+                           results.target.json with theirs
+    reference/             caches of a run under way: token ids, stored reference values, alternative answers
+    checkpoint-*/          to resume from, while the run is under way
+    results.parts/         what an evaluation under way has measured so far
+
+A run lives in `<name>.unfinished` until it is whole.
+"""
+
+from pathlib import Path
+
+RECIPE = "recipe.yaml"
+ENVIRONMENT = "environment.json"
+TRAIN_LOG = "train_log.jsonl"
+MODEL, ADAPTER = "model", "adapter"
+RESULTS = "results.json"
+CACHES = "reference"
+CHECKPOINT = "checkpoint-"
+EXAMPLES_SUFFIX = ".examples.parquet"
+PARTS_SUFFIX = ".parts"
+UNFINISHED_SUFFIX = ".unfinished"
+
+# Texts of rows, or values derived from them, and older weights. Numbers, settings and the model stay.
+PURGED = (CACHES, f"{CHECKPOINT}*", f"*{EXAMPLES_SUFFIX}", f"*{PARTS_SUFFIX}")
+
+
+def unfinished(out: Path) -> Path:
+    """Where a run lives until it is finished."""
+    return out if out.name.endswith(UNFINISHED_SUFFIX) else out.with_name(out.name + UNFINISHED_SUFFIX)
+
+
+def weights_in(run: Path, adapter: bool) -> Path:
+    """Where a run's weights lie."""
+    return run / (ADAPTER if adapter else MODEL)
+
+
+def table_path(results: str | Path) -> Path:
+    """The table of examples of a results file: `results.json` -> `results.examples.parquet`."""
+    return Path(results).with_suffix(EXAMPLES_SUFFIX)
+
+
+def parts_path(results: str | Path) -> Path:
+    """Where an unfinished evaluation keeps what it has: `results.json` -> `results.parts`."""
+    return Path(results).with_suffix(PARTS_SUFFIX)
+
+
+def companion_path(results: str | Path, role: str) -> Path:
+    """The retain or target model's results: `results.json` -> `results.retain.json`."""
+    return Path(results).with_suffix(f".{role}.json")
+
+
+def held_texts(run: Path) -> list[Path]:
+    """What a run folder still holds of what was to be forgotten."""
+    return [path for pattern in PURGED for path in sorted(run.glob(pattern))]

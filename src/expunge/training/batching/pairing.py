@@ -1,0 +1,63 @@
+"""Which rows meet: a function of (seed, epoch, index) alone, not of rank, worker, resume or global random state."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+# One stream of random numbers for each purpose, so that adding one leaves the others as they were. Views that draw
+# have streams of their own (see `views`), numbered from 2; 5 is taken.
+ORDER, RETAIN, STEPS = 0, 1, 5
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The plan of a run: an epoch is one pass over the forget set, and every row it meets is known beforehand.
+
+    Attributes:
+        seed: Of the whole plan.
+        forget: Rows in the forget set.
+        retain: Rows in the retain set, 0 if there is none.
+        refusals: Refusal templates.
+        mismatches: Answers of other rows for each forget row.
+    """
+
+    seed: int
+    forget: int
+    retain: int = 0
+    refusals: int = 0
+    mismatches: int = 0
+
+    def order(self, epoch: int) -> list[int]:
+        """The order in which an epoch goes through the forget set."""
+        return _permutation(self.seed, ORDER, epoch, self.forget).tolist()
+
+    def step_order(self, epoch: int, steps: int) -> list[int]:
+        """The order of an epoch's optimiser steps, where they are not those of `order` as it stands."""
+        return _permutation(self.seed, STEPS, epoch, steps).tolist()
+
+    def retain_row(self, epoch: int, index: int) -> int:
+        """The retain row that forget row `index` meets; none comes twice before all came once."""
+        drawn = epoch * self.forget + index
+        return int(_permutation(self.seed, RETAIN, drawn // self.retain, self.retain)[drawn % self.retain])
+
+    def refusal(self, stream: int, epoch: int, index: int) -> int:
+        """The refusal that forget row `index`, or the retain row it meets, is answered with in an epoch."""
+        return int(_draws(self.seed, stream, epoch, self.forget, self.refusals)[index])
+
+    def other_retain_rows(self, stream: int, epoch: int, index: int) -> list[int]:
+        """`mismatches` retain rows that forget row `index` does not meet as its retain row."""
+        own = self.retain_row(epoch, index)
+        others = np.random.default_rng([self.seed, stream, epoch, index]).permutation(self.retain)
+        picked = [int(row) for row in others[: self.mismatches + 1] if row != own or self.retain == 1]
+        return picked[: self.mismatches]
+
+
+@lru_cache(maxsize=16)
+def _permutation(seed: int, purpose: int, turn: int, size: int) -> np.ndarray:
+    return np.random.default_rng([seed, purpose, turn]).permutation(size)
+
+
+@lru_cache(maxsize=16)
+def _draws(seed: int, purpose: int, epoch: int, size: int, choices: int) -> np.ndarray:
+    return np.random.default_rng([seed, purpose, epoch]).integers(choices, size=size)

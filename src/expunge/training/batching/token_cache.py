@@ -1,0 +1,68 @@
+"""Token ids of every row of a run: worked out once, and kept in the run folder for a resume and for other processes."""
+
+import json
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from expunge.data.chat import Encoded
+from expunge.files import whole_file
+from expunge.models import fingerprint_code, fingerprint_tokenizer, salted_digest
+from expunge.training.batching.encoding import EncodedViews
+from expunge.training.batching.views import Key
+
+FILE = "tokens.safetensors"
+
+Name = tuple[str, Key]  # a view, and a row of it
+
+
+def prepare_tokens(folder: Path, views: EncodedViews, names: Sequence[Name], main: bool = True) -> None:
+    """Encode rows, or take their token ids from the folder if they are of the same texts, tokenizer and settings.
+
+    Args:
+        folder: Where to keep them; inside the run directory, for they are the texts of the forget set.
+        views: Will have every name encoded.
+        names: Views and keys that the run will meet.
+        main: Whether this process writes the file; the others should call after it is done.
+
+    Raises:
+        InputError: A row's prompt fills the context.
+    """
+    key, file = _key(views, names), folder / FILE
+    if key is not None and file.is_file():
+        with safe_open(file, "np") as stored:
+            if stored.metadata()["key"] == key:
+                ids, ends, starts = (stored.get_tensor(name).tolist() for name in ("ids", "ends", "starts"))
+                spans = zip(names, pairwise([0, *ends]), starts, strict=True)
+                views.remember({name: Encoded(tuple(ids[a:b]), start) for name, (a, b), start in spans})
+                return
+    encoded = [views.encode(view, which) for view, which in names]
+    if key is not None and main:
+        tensors = {
+            "ids": np.array([token for row in encoded for token in row.ids], dtype=np.int32),
+            "ends": np.array(list(accumulate(len(row.ids) for row in encoded)), dtype=np.int64),
+            "starts": np.array([row.start for row in encoded], dtype=np.int32),
+        }
+        with whole_file(file) as part:
+            save_file(tensors, part, {"key": key})
+
+
+def _key(views: EncodedViews, names: Sequence[Name]) -> str | None:
+    """Digest of everything that the ids depend on; None for a tokenizer that may depend on more.
+
+    Salted with this machine's secret, as every digest of texts; another machine finds another key and encodes anew.
+    """
+    tokenizer, sources = views.tokenizer, views.sources
+    if not tokenizer.is_fast or not type(tokenizer).__module__.startswith("transformers."):
+        return None
+    sets = [
+        [[[(turn.role, turn.content) for turn in row.turns], row.completion] for row in rows]
+        for rows in (sources.forget, sources.retain)
+    ]
+    texts = [sets, list(sources.refusals), views.max_length, names]
+    code = fingerprint_code("data", "training/batching")
+    return salted_digest(json.dumps([texts, fingerprint_tokenizer(tokenizer), code], ensure_ascii=False))

@@ -1,0 +1,13 @@
+"""The forget set as it is."""
+
+from expunge.training.batching.pairing import Pairing
+from expunge.training.batching.views.base import Key, ViewKind
+
+
+class Forget(ViewKind):
+    """Forget prompt, forget completion."""
+
+    name = "forget"
+
+    def keys(self, pairing: Pairing, epoch: int, index: int) -> list[Key]:
+        return [(index,)]
