@@ -1,4 +1,4 @@
-"""Rows in one line, without padding: the same numbers and gradients as each row alone."""
+"""Sequence packing: the same numbers and gradients as each row alone."""
 
 import json
 
@@ -8,7 +8,7 @@ from transformers import FalconH1Config, FalconH1ForCausalLM, MistralConfig, Mis
 
 from expunge.data import encode
 from expunge.models import Request, attach_views, packs_rows, token_values
-from expunge.models.packing import lay_out
+from expunge.models.packing import pack
 from expunge.objectives import log_probability
 from tinymodels import FORGET, RETAIN, tiny_llama
 
@@ -31,7 +31,7 @@ def values_and_gradients(model, rows):
 
 
 def compare(model, tokenizer):
-    """Padded passes against one line; the model comes out packing."""
+    """Padded passes against a packed one; the model comes out packing."""
     refusals = [encode(tokenizer, row, "I do not know.") for row in FORGET]  # prompts with two completions
     rows = [[encode(tokenizer, row) for row in part] for part in (FORGET, RETAIN)] + [refusals]
     padded, padded_gradients = values_and_gradients(model, rows)
@@ -61,11 +61,11 @@ def test_rows_longer_than_the_sliding_window(tokenizer):
 
 def test_a_shared_prompt_is_computed_once(tokenizer):
     rows = [encode(tokenizer, FORGET[0]), encode(tokenizer, RETAIN[0]), encode(tokenizer, FORGET[0], "No.")]
-    line = lay_out([row.ids for row in rows], [row.start for row in rows])
-    assert len(line.ids) == sum(len(row.ids) for row in rows) - rows[0].start
-    for row, place in zip(rows, line.places, strict=True):
-        assert [line.ids[i] for i in place] == list(row.ids)
-        assert [line.positions[i] for i in place] == list(range(len(row.ids)))
+    packed = pack([row.ids for row in rows], [row.start for row in rows], torch.device("cpu"))
+    assert len(packed.ids) == sum(len(row.ids) for row in rows) - rows[0].start
+    for row, place in zip(rows, packed.places, strict=True):
+        assert [packed.ids[i] for i in place] == list(row.ids)
+        assert [packed.positions[i] for i in place] == list(range(len(row.ids)))
 
 
 def test_activation_checkpointing_runs_the_same_rows_again(tokenizer):

@@ -4,15 +4,17 @@ import atexit
 import os
 import sys
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+import expunge
 from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import leave, note_exit
+from expunge.cli.lists import recipes, suites
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
@@ -27,10 +29,25 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, unlearn, finetune, loss, report, compare, methods, validate, purge):
+for command in (demo, unlearn, finetune, loss, report, compare, methods, suites, recipes, validate, purge):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"expunge {expunge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Make a language model forget, keep the rest, and show the evidence."""
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ def _hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]
     wanted = [range(first, len(row.ids) - ahead) for first, row in zip(firsts, rows, strict=True)]
     if packs_rows(model):
         prompts = [min(row.start, len(part)) for row, part in zip(rows, ids, strict=True)]
-        hidden, places = run_packed(model.get_decoder(), ids, prompts, model.device)
+        hidden, places = run_packed(model, ids, prompts)
         keep = [place[p] for place, positions in zip(places, wanted, strict=True) for p in positions]
         kept = hidden[_to(torch.tensor(keep, dtype=torch.long), hidden.device)]
     else:
