@@ -1,11 +1,11 @@
 """How often the model runs: each distinct row once, each distinct prompt once, padding and order without effect."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
 
 from evaluation.dense import nll
 from evaluation.tiny import evaluate, question_rows, tiny_model
@@ -15,31 +15,30 @@ from expunge.evaluation.passes.plan import Prompt, plan
 from expunge.evaluation.passes.score import score
 from expunge.evaluation.suites import SUITES
 from expunge.models.batching import by_length
-from expunge.models.prefix import can_share
+from expunge.models.packing import packing
 
 
 class Counter:
-    """Counts what goes through a model's decoder: rows of teacher-forced passes, and prompts answered."""
+    """Counts what goes through a model's decoder: tokens of teacher-forced passes, and prompts answered."""
 
     def __init__(self, model) -> None:
-        self.scored: list[tuple[int, ...]] = []
+        self.scored = 0
         self.with_gradient: list[tuple[int, ...]] = []
-        self.shared_prompts: list[tuple[int, ...]] = []
         self.prompts = 0
         self.handle = model.get_decoder().register_forward_pre_hook(self.see, with_kwargs=True)
 
     def see(self, module, args, kwargs) -> None:
         cache, ids = kwargs.get("past_key_values"), kwargs["input_ids"]
-        if cache is None:
-            seen = self.with_gradient if torch.is_grad_enabled() else self.scored
-            seen.extend(tuple(row) for row in ids.tolist())
-        elif kwargs.get("attention_mask") is None:  # the scorer's; generation pads on the left and says so
-            if cache.get_seq_length() == 0:
-                self.shared_prompts.extend(tuple(row) for row in ids.tolist())
-            else:
-                self.scored.extend(tuple(row) for row in ids.tolist())
-        elif cache.get_seq_length() == 0:
-            self.prompts += len(ids)
+        if cache is not None:
+            self.prompts += len(ids) if cache.get_seq_length() == 0 else 0
+        elif torch.is_grad_enabled():
+            self.with_gradient.extend(tuple(row) for row in ids.tolist())
+        elif ids.numel() > CHECKED_TOKENS:
+            self.scored += ids.numel()
+
+
+# The checks of the output head and of packing run a handful of tokens through the same decoder.
+CHECKED_TOKENS = 11
 
 
 def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, sets) -> None:
@@ -51,7 +50,7 @@ def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, set
     evaluate(model, tokenizer, suite="tofu", data=doubled)
     counter.handle.remove()
     texts = {
-        (row.prompt, text)
+        (row.turns, text)
         for name, rows in sets.items()
         for row in rows
         for text in (
@@ -60,10 +59,10 @@ def test_each_distinct_row_and_prompt_goes_through_the_model_once(tokenizer, set
             *([row.columns["paraphrased_answer"]] if name in ("forget", "retain") else []),
         )
     }
-    head_check = 1  # three tokens that compare our head with the model's own, through the same decoder
-    assert len(counter.scored) - 2 * head_check == len(texts)
-    asked_more_than_once = {row.prompt for name, rows in sets.items() if name != "holdout" for row in rows}
-    assert len(counter.shared_prompts) == len(asked_more_than_once)
+    encoded = [encode(tokenizer, Row(turns, text)) for turns, text in texts]
+    prompts = {row.ids[: row.start] for row in encoded}
+    # the last token of a row predicts nothing that is asked for
+    assert counter.scored == sum(map(len, prompts)) + sum(row.completion_tokens - 1 for row in encoded)
     # the backward passes of gradnorm aside, which need their own forward
     assert len(counter.with_gradient) == len(
         {(row.prompt, row.completion) for n in ("forget", "holdout") for row in sets[n]}
@@ -103,24 +102,33 @@ def test_scores_do_not_depend_on_batches(model, tokenizer, sets) -> None:
 
 def test_shared_prompts_give_the_same_numbers(tokenizer) -> None:
     """Prompts of different lengths in one batch, completions of different lengths, one of them empty."""
-    shared, alone = tiny_model(), tiny_model()
-    alone._is_stateful = True  # stands for an architecture whose prompts cannot be handed on
-    assert can_share(shared)
-    assert not can_share(alone)
     answers = ["a", "the author of a red book", "born in paris in the blue city of london"]
     rows = [encode(tokenizer, row, text) for row in question_rows(["ada", "bob", "eve", "dan"]) for text in answers]
     rows.append(Encoded(rows[0].ids[: rows[0].start], rows[0].start))
     rows.append(encode(tokenizer, Row((Turn("user", "what is a city"),), "paris")))
-    found = [
-        dict(pair for batch in score(m, rows, range(len(rows)), range(0, len(rows), 2), budget) for pair in batch)
-        for m in (shared, alone)
-        for budget in (30, 4000)
-    ]
+    model, found = tiny_model(), []
+    tokens: list[int] = []
+    model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: tokens.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    for how in (packing, lambda model: nullcontext()):
+        for budget in (30, 4000):
+            with how(model):
+                tokens.clear()
+                pairs = [
+                    pair for batch in score(model, rows, range(len(rows)), range(0, 9, 2), budget) for pair in batch
+                ]
+                found.append((dict(pairs), sum(tokens)))
     for i in range(len(rows)):
-        assert len(found[0][i].logprobs) == rows[i].completion_tokens
-        for other in found[1:]:
-            np.testing.assert_allclose(found[0][i].logprobs, other[i].logprobs, rtol=1e-4, atol=1e-6)
-            np.testing.assert_array_equal(found[0][i].greedy, other[i].greedy)
+        assert len(found[0][0][i].logprobs) == rows[i].completion_tokens
+        for other, _ in found[1:]:
+            np.testing.assert_allclose(found[0][0][i].logprobs, other[i].logprobs, rtol=1e-4, atol=1e-6)
+            np.testing.assert_array_equal(found[0][0][i].greedy, other[i].greedy)
+    prompts = {row.ids[: row.start] for row in rows}
+    once = sum(map(len, prompts)) + sum(row.completion_tokens - 1 for row in rows if row.completion_tokens)
+    once += len(rows[-2].ids) - 1  # the empty completion: its prompt ends a token earlier
+    assert found[1][1] == once < found[3][1] / 1.5, "packed in one batch, every prompt goes through the model once"
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_completions_are_cut_into_runs_of_like_length() -> None:
@@ -130,18 +138,6 @@ def test_completions_are_cut_into_runs_of_like_length() -> None:
     assert [len(run) for run in by_length(lengths, overhead=1000, budget=62)] == [2, 2, 3]
     assert list(by_length([40], overhead=4, budget=10)) == [[0]]
     assert list(by_length([], overhead=4, budget=10)) == []
-
-
-def test_sliding_windows_are_not_shared() -> None:
-    config = MistralConfig(
-        vocab_size=30,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        sliding_window=4,
-    )
-    assert not can_share(MistralForCausalLM(config))
 
 
 def test_moments_against_the_definition(model, tokenizer, sets) -> None:

@@ -52,3 +52,11 @@ def deal(costs: Sequence[int], room: Sequence[int]) -> list[list[int]]:
 def cut_into(rows: Sequence[int], size: int) -> list[list[int]]:
     """Pieces of `size` rows, the last of what is left."""
     return [list(rows[at : at + size]) for at in range(0, len(rows), size)]
+
+
+def by_prompt(prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Rows that begin with the same prompt, together; the longest prompts first, so that neighbours are alike."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        groups.setdefault(prompt, []).append(i)
+    return [groups[prompt] for prompt in sorted(groups, key=lambda prompt: (-len(prompt), groups[prompt][0]))]

@@ -6,7 +6,8 @@ instead.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -206,6 +207,19 @@ def pack_rows(model: PreTrainedModel) -> bool:
         _packing.discard(model)
         model.set_attn_implementation(before)
     return model in _packing
+
+
+@contextmanager
+def packing(model: PreTrainedModel) -> Iterator[None]:
+    """Run a model's rows packed in the block, if it can, and leave the model as it was."""
+    before, already = _attention(model), packs_rows(model)
+    pack_rows(model)
+    try:
+        yield
+    finally:
+        if packs_rows(model) and not already:
+            _packing.discard(model)
+            model.set_attn_implementation(before)
 
 
 def packs_rows(model: PreTrainedModel) -> bool:

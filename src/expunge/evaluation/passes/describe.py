@@ -6,21 +6,20 @@ from transformers import AutoTokenizer
 
 from expunge.errors import InputError
 from expunge.evaluation.passes.plan import Plan, plan
-from expunge.evaluation.passes.score import BATCH_TOKENS
+from expunge.evaluation.passes.score import BATCH_TOKENS, batches
 from expunge.evaluation.request import Questions
 from expunge.evaluation.suites import find_suite
 from expunge.evaluation.suites.sets import load_sets
 from expunge.models import resolve_folder
-from expunge.models.batching import by_length
-from expunge.models.prefix import group_by_prompt, prompt_batches
+from expunge.models.batching import by_prompt
 
 
 def describe(work: Plan, batch_tokens: int) -> dict[str, int | float]:
     """The work in numbers, against metric-by-metric evaluation of the same."""
-    groups, alone = group_by_prompt(work.scored, range(len(work.scored)))
-    again = sum((work.scored[group[0]].start - 1) * (len(group) - 1) for group in groups)
-    passes = len(list(prompt_batches(work.scored, groups, batch_tokens)))
-    passes += len(list(by_length([len(work.scored[i].ids) for i in alone], batch_tokens)))
+    scored = range(len(work.scored))
+    groups = by_prompt([row.ids[: row.start] for row in work.scored])
+    again = sum(work.scored[group[0]].start * (len(group) - 1) for group in groups)
+    passes = len(list(batches(work.scored, scored, batch_tokens, packed=True)))
     return {
         "rows_asked_for": work.asked,
         "rows_scored": len(work.scored),

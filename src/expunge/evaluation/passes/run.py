@@ -11,7 +11,8 @@ from expunge.evaluation.passes.generate import generate, stop_tokens
 from expunge.evaluation.passes.gradients import gradient_norms
 from expunge.evaluation.passes.plan import Plan
 from expunge.evaluation.passes.score import TokenScores, score
-from expunge.models.prefix import group_by_prompt
+from expunge.models.batching import by_prompt
+from expunge.models.packing import packing
 
 # (stage, done, of) after each batch
 Progress = Callable[[str, int, int], None]
@@ -78,11 +79,13 @@ def run_plan(
     model.eval()
     try:
         progress("scoring", len(measured.scores), len(plan.scored))
-        groups, alone = group_by_prompt(plan.scored, [i for i in range(len(plan.scored)) if i not in measured.scores])
-        groups += [[i] for i in alone]
+        missing = [i for i in range(len(plan.scored)) if i not in measured.scores]
+        prompts = by_prompt([plan.scored[i].ids[: plan.scored[i].start] for i in missing])
+        groups = [[missing[j] for j in group] for group in prompts]
         unscored = processes.share(groups, [sum(len(plan.scored[i].ids) for i in group) for group in groups])
-        for batch in score(model, plan.scored, unscored, plan.moments, batch_tokens):
-            take("scoring", measured.scores, Measured(scores=dict(batch)), len(plan.scored))
+        with packing(model):
+            for batch in score(model, plan.scored, unscored, plan.moments, batch_tokens):
+                take("scoring", measured.scores, Measured(scores=dict(batch)), len(plan.scored))
         without = [i for i in plan.gradients if i not in measured.gradients]
         mine = processes.share([[i] for i in without], [len(plan.scored[i].ids) for i in without])
         for i, norm in gradient_norms(model, plan.scored, mine):

@@ -9,11 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.data import Encoded
-from expunge.models import Request, TokenFunction, hidden_states
-from expunge.models.batching import by_length
+from expunge.models import Request, TokenFunction, hidden_states, packs_rows
+from expunge.models.batching import by_length, by_prompt
 from expunge.models.forward import LOGIT_BYTES
 from expunge.models.head import live_head
-from expunge.models.prefix import can_share, group_by_prompt, prompt_batches, shared_hidden_states
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
@@ -38,7 +37,7 @@ def score(
     """Score rows batch by batch, longest first, so that running out of memory happens at once or never.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode. One that packs rows (`models.packing`) runs a prompt with several completions once.
         rows: distinct rows; a row without completion tokens has empty values.
         wanted: positions in `rows`.
         moments: positions whose mean and standard deviation of log p_t under p_t are wanted too.
@@ -48,21 +47,35 @@ def score(
         (position in `rows`, values) of each row of a batch.
     """
     budget = batch_tokens or BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
-    groups, alone = group_by_prompt(rows, wanted) if can_share(model) else ([], list(wanted))
-    for batch in prompt_batches(rows, groups, budget):
-        with torch.inference_mode():
-            parts = [
-                pair
-                for members, hidden in shared_hidden_states(model, rows, batch, budget)
-                for pair in _scores(model, rows, members, hidden, moments)
-            ]
-        yield parts
-    for batch in by_length([len(rows[i].ids) for i in alone], budget):
-        members = [alone[j] for j in batch]
+    for members in batches(rows, wanted, budget, packs_rows(model)):
         with torch.inference_mode():
             [hidden] = hidden_states(model, [Request([rows[i] for i in members], [values])])
             scored = list(_scores(model, rows, members, hidden, moments))
         yield scored
+
+
+def batches(rows: Sequence[Encoded], wanted: Sequence[int], budget: int, packed: bool) -> Iterator[list[int]]:
+    """Cut rows into batches of at most `budget` tokens, and at least one row.
+
+    Padded, every row counts as the longest of its batch. Packed, rows of the same prompt stay together, and it counts
+    once.
+    """
+    if not packed:
+        yield from ([wanted[j] for j in batch] for batch in by_length([len(rows[i].ids) for i in wanted], budget))
+        return
+    batch: list[int] = []
+    tokens = 0
+    for group in by_prompt([rows[i].ids[: rows[i].start] for i in wanted]):
+        for k, j in enumerate(group):
+            row = rows[wanted[j]]
+            more = len(row.ids) if k == 0 or not batch else row.completion_tokens
+            if batch and tokens + more > budget:
+                yield batch
+                batch, tokens, more = [], 0, len(row.ids)
+            batch.append(wanted[j])
+            tokens += more
+    if batch:
+        yield batch
 
 
 def values(logits: Tensor, target: Tensor, reference: Tensor | None) -> Tensor:
@@ -108,5 +121,5 @@ def _in_chunks(model: PreTrainedModel, hidden: Tensor, targets: Tensor, function
 
 def _token_scores(found: np.ndarray) -> TokenScores:
     columns = found.T
-    moments = tuple(columns[2:].astype(np.float64)) or (None, None)
-    return TokenScores(columns[0].astype(np.float64), columns[1] > 0.5, *moments)
+    mean, std = columns[2:].astype(np.float64) if len(columns) > 2 else (None, None)
+    return TokenScores(columns[0].astype(np.float64), columns[1] > 0.5, mean, std)
