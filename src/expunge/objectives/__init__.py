@@ -8,7 +8,7 @@ from typing import Any
 
 from expunge.objectives.altpo import AltPO
 from expunge.objectives.ap import AP
-from expunge.objectives.base import Needs, Term, View, Views, log_probability, single_batch
+from expunge.objectives.base import Needs, Term, View, Views, single_batch
 from expunge.objectives.ceu import CEU
 from expunge.objectives.composite import Objective, Weighted
 from expunge.objectives.composite import build as _build
@@ -20,6 +20,7 @@ from expunge.objectives.ga import GA
 from expunge.objectives.gd import GD
 from expunge.objectives.idk import IDK
 from expunge.objectives.kl import KL
+from expunge.objectives.logprobs import log_probability
 from expunge.objectives.me import ME
 from expunge.objectives.mismatch import MISMATCH
 from expunge.objectives.npo import NPO

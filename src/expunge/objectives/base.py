@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from expunge.objectives.logprobs import log_probability
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,6 @@ class Views:
             return self.__dict__["_views"][name]
         except KeyError:
             raise AttributeError(f"no view {name!r} was asked for in the term's `needs`") from None
-
-
-def log_probability(logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
-    """log p_t(y_t): logits [n, K], targets [n] -> [n]."""
-    return -F.cross_entropy(logits, targets, reduction="none")
 
 
 # (logits or hidden states [n, width], targets [n], those of the reference model or None) -> [n]

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from expunge.objectives.base import Needs, Term, Views
+from expunge.objectives.logprobs import mean_log_probability
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class ME(Term):
         return Needs(views=("forget",), tokens=self.tokens)
 
     def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
-        logp = logits.log_softmax(-1)
         log_k = math.log(logits.shape[-1])
         if self.direction == "model_first":
+            logp = logits.log_softmax(-1)
             return log_k + (logp.exp() * logp).sum(-1)
-        return -logp.mean(-1) - log_k
+        return -mean_log_probability(logits) - log_k
 
     def loss(self, views: Views) -> Tensor:
         return views.forget.token_mean(views.forget.value)
