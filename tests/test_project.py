@@ -181,6 +181,26 @@ def test_rooms_import_one_way():
             assert modules <= allowed | FOR_ALL | {room}, f"{file.relative_to(ROOT)} imports {modules - allowed}"
 
 
+WAYS = re.findall(
+    r"^## (A .*?)\n\n((?:\|.*\n)+)", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("way", "table"), WAYS, ids=[way for way, _ in WAYS])
+def test_nothing_returns_to_a_room_that_it_has_left(way, table):
+    modules = re.findall(r"^\| `(.*?)`", table, re.MULTILINE)
+    assert len(modules) >= 8
+    # the stages of an evaluation are rooms of their own
+    rooms = ["/".join(module.split("/")[: 2 if module.startswith("evaluation/") else 1]) for module in modules]
+    assert all((SOURCE / module).exists() for module in modules)
+    entered = [room for room, before in zip(rooms, [None, *rooms], strict=False) if room != before]
+    assert len(entered) == len(set(entered))
+
+
+def test_both_ways_are_written_down():
+    assert len(WAYS) == 2
+
+
 @pytest.mark.parametrize("room", ["objectives", "metrics"])
 def test_the_maths_needs_no_model_library(room):
     heavy = {"transformers", "peft", "accelerate", "datasets", "matplotlib"}
