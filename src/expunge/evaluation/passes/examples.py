@@ -8,7 +8,7 @@ from expunge.data import Encoded, Row, end_of_turn
 from expunge.evaluation.passes.plan import Plan, RowPlan
 from expunge.evaluation.passes.run import Measured
 from expunge.evaluation.passes.score import TokenScores
-from expunge.evaluation.suites.sets import answer_of, is_passage
+from expunge.evaluation.suites.sets import is_passage, reference_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics import Completion, Example
 from expunge.metrics.bleu import leak_threshold
@@ -51,7 +51,7 @@ def examples(
             wrong=tuple(completion(i) for i in where.wrong),
             generation=output,
             generation_tokens=() if output is None else tuple(tokenizer.tokenize(output)),
-            reference=reference_text(tokenizer, answer_of(row, spec), spec.reference_tokens),
+            reference=reference_text(tokenizer, reference_of(row, spec), spec.reference_tokens),
             passage=is_passage(row, spec),
             leak_threshold=threshold if is_passage(row, spec) else None,
             fact=fact if isinstance(fact, str) and fact.strip() else None,
@@ -71,7 +71,7 @@ def corpus_threshold(
     spec = next((s for s in suite.sets if s.kind == "forget" and s.continued is not None and s.name in sets), None)
     if spec is None:
         return None
-    passages = [answer_of(row, spec) for row in sets[spec.name] if is_passage(row, spec)]
+    passages = [reference_of(row, spec) for row in sets[spec.name] if is_passage(row, spec)]
     return leak_threshold(tuple(reference_text(tokenizer, text, spec.reference_tokens) for text in passages))
 
 

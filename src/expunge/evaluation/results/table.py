@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from expunge.data import Row
 from expunge.errors import InputError
-from expunge.evaluation.suites.sets import answer_of, question_of
+from expunge.evaluation.suites.sets import question_of, reference_of
 from expunge.evaluation.suites.suite import Suite
 from expunge.files import whole_file
 from expunge.metrics import Example
@@ -26,7 +26,7 @@ def build_table(suite: Suite, sets: Mapping[str, Sequence[Row]], measured: Mappi
     for spec in present:
         reported = suite.measured_on(spec, {s.kind for s in present})
         for index, (row, example) in enumerate(zip(sets[spec.name], measured[spec.name], strict=True)):
-            fields = (spec.name, index, question_of(row, spec), answer_of(row, spec), example.generation)
+            fields = (spec.name, index, question_of(row, spec), reference_of(row, spec), example.generation)
             for name, value in zip(columns, fields, strict=True):
                 columns[name].append(value)
             for metric in stored:
