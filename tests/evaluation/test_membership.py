@@ -17,7 +17,7 @@ ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_grad
 
 @pytest.fixture(scope="module")
 def data(sets):
-    return {"forget": sets["forget"], "retain": sets["retain"], "holdout": question_rows(["city", "red", "a", "the"])}
+    return {"forget": sets["forget"], "retain": sets["retain"], "holdout": question_rows(["z", "0", "london", "who"])}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,9 @@ def gradient_norm(model, tokenizer, row) -> float:
     from expunge.data import encode
 
     encoded = encode(tokenizer, row)
-    logits = model(torch.tensor([encoded.ids])).logits[0]
-    loss = torch.nn.functional.cross_entropy(logits[encoded.start - 1 : -1], torch.tensor(encoded.ids[encoded.start :]))
+    ids = encoded.ids[:-1]  # as in the released code, the end of turn is left out
+    logits = model(torch.tensor([ids])).logits[0]
+    loss = torch.nn.functional.cross_entropy(logits[encoded.start - 1 : -1], torch.tensor(ids[encoded.start :]))
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     return float(torch.stack([g.norm() for g in gradients]).mean())
 
@@ -66,7 +67,9 @@ def test_scores_and_their_auc(results, model, tokenizer, data) -> None:
         assert found == pytest.approx(scores, rel=1e-3)
         sign = 1 if "min_k" in attack else -1  # these are log-probabilities, the others losses
         measured = results.metrics[f"forget/{attack}"]
-        assert measured.value == pytest.approx(roc_auc_score(labels, sign * np.array(scores)))
+        expected_auc = roc_auc_score(labels, sign * np.array(scores))
+        assert abs(expected_auc - 0.5) > 0.05  # else a score taken the wrong way round would not be seen
+        assert measured.value == pytest.approx(expected_auc)
         assert measured.n == len(labels)
         assert measured.better == "closer_to_reference"
     assert "holdout/mia_loss" not in results.metrics
@@ -78,7 +81,9 @@ def test_the_reference_attack_takes_off_the_retain_models_loss(results, model, t
     rows = [*data["forget"], *data["holdout"]]
     scores = [nll(model, tokenizer, r, r.completion) - nll(other, tokenizer, r, r.completion) for r in rows]
     labels = [1] * len(data["forget"]) + [0] * len(data["holdout"])
-    assert results.metrics["forget/mia_reference"].value == pytest.approx(roc_auc_score(labels, -np.array(scores)))
+    expected = roc_auc_score(labels, -np.array(scores))
+    assert abs(expected - 0.5) > 0.05
+    assert results.metrics["forget/mia_reference"].value == pytest.approx(expected)
     assert results.companions["retain"].metrics["forget/mia_reference"].value is None
 
 

@@ -150,7 +150,7 @@ MIA_GRADNORM = _attack(
     "mia_gradnorm",
     lambda example: example.gradient_norm,
     "lower",
-    "mean over parameter tensors of the L2 norm of the gradient of the row's token-mean loss",
+    "mean over parameter tensors of the L2 norm of the gradient of the row's token-mean loss, without end-of-turn",
     frozenset({"answer", "gradient"}),
     "gradient norm",
     "the same by the norm of the gradient",

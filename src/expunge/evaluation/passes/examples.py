@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, end_of_turn
-from expunge.evaluation.passes.plan import Plan, RowPlan
+from expunge.evaluation.passes.plan import Plan, RowPlan, ends
 from expunge.evaluation.passes.run import Measured
 from expunge.evaluation.passes.score import TokenScores
 from expunge.evaluation.suites.sets import is_passage, reference_of
@@ -98,5 +98,5 @@ def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:
         greedy=scores.greedy,
         mean=scores.mean,
         std=scores.std,
-        ends=row.completion_tokens > 0 and row.ids[-1] == end,
+        ends=ends(row, end),
     )

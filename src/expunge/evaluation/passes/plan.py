@@ -128,6 +128,11 @@ def plan(
     )
 
 
+def ends(row: Encoded, end: int) -> bool:
+    """Whether the last token of a row's completion is the end-of-turn token."""
+    return row.completion_tokens > 0 and row.ids[-1] == end
+
+
 def pairs_of(row: RowPlan, needs: frozenset[str], choices: bool) -> list[int]:
     """The pairs that one metric alone would score for a row."""
     pairs = [row.answer] if "answer" in needs else []
