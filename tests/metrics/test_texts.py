@@ -7,7 +7,7 @@ import pytest
 from expunge.metrics import Example
 from expunge.metrics.entailment import entailment
 from expunge.metrics.facts import FACT_ACCURACY, has_fact
-from expunge.metrics.rouge import ROUGE_L_RECALL, rouge_l_f1, rouge_l_recall
+from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_F1_STEMMED, ROUGE_L_RECALL, rouge_l_f1, rouge_l_recall
 from expunge.metrics.similarity import cosine_similarity
 from expunge.metrics.token_entropy import TOKEN_ENTROPY, token_entropy
 
@@ -16,6 +16,15 @@ def test_rouge_l_recall_counts_stemmed_words_in_order() -> None:
     assert rouge_l_recall("she was writing long novels", "she wrote long novel") == pytest.approx(3 / 5)
     assert rouge_l_recall("a b c d", "d c b a") == pytest.approx(1 / 4)
     assert rouge_l_f1("a b c d", "a b") == pytest.approx(2 / 3)
+
+
+def test_muse_does_not_stem_and_openunlearning_does() -> None:
+    reference, output = "she was writing long novels", "she was writing long novel"
+    assert rouge_l_f1(reference, output) == pytest.approx(4 / 5)
+    assert rouge_l_f1(reference, output, stemmed=True) == 1.0
+    example = Example("forget", generation=output, reference=reference)
+    assert ROUGE_L_F1.per_example(example) == pytest.approx(4 / 5)
+    assert ROUGE_L_F1_STEMMED.per_example(example) == 1.0
 
 
 def test_rouge_of_an_empty_generation_is_zero() -> None:
