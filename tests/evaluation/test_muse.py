@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.tiny import evaluate, tiny_model
 from expunge.evaluation.passes.examples import cut
-from rouge_score.rouge_scorer import RougeScorer
 
 README = """---
 configs:

@@ -1,6 +1,5 @@
-"""The real-people suite: golden answers are scored and compared with, embeddings alone with the target's own answers."""
+"""The real-people suite: golden answers are scored and compared with, embeddings with the target model's answers."""
 
-import json
 import math
 from pathlib import Path
 

@@ -35,8 +35,8 @@ def load_sets(questions: Questions, suite: Suite) -> EvaluationData:
         for index, row in enumerate(found.sets.get(spec.name, ())):
             if text_of(row, spec.answer) is None:
                 raise InputError(
-                    f"{found.spec}: row {index} of the set {spec.name!r} has no text in the column {spec.answer!r}, the "
-                    f"answer that suite {suite.name!r} scores and compares with."
+                    f"{found.spec}: row {index} of the set {spec.name!r} has no text in the column {spec.answer!r}, "
+                    f"the answer that suite {suite.name!r} scores and compares with."
                 )
     return found
 
