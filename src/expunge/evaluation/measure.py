@@ -23,7 +23,14 @@ from expunge.evaluation.passes.vllm import Vllm, check_readable, find_vllm, vllm
 from expunge.evaluation.request import ComparedWith, Execution, JudgeModels, ModelLike, Questions
 from expunge.evaluation.results.aggregate import add_controls, measurements, summarise
 from expunge.evaluation.results.cost import Cost, add_cost, run_cost
-from expunge.evaluation.results.fingerprints import code_section, data_section, recipe_section, same
+from expunge.evaluation.results.fingerprints import (
+    code_section,
+    data_section,
+    measured_key,
+    model_section,
+    recipe_section,
+    same,
+)
 from expunge.evaluation.results.resume import Parts
 from expunge.evaluation.results.retain import RetainNumbers, add_comparison, from_results, read_retain_results
 from expunge.evaluation.results.schema import Data, Model, Results, load_results
@@ -34,7 +41,7 @@ from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, load_model
+from expunge.models import causal_model, check_head, load_model
 from expunge.runs import companion_path, parts_path
 
 Examples = Mapping[str, Sequence[Example]]
@@ -145,7 +152,7 @@ def _evaluate_one(
         check_readable(model)
     loaded, tokenizer = _loaded(model, tokenizer, setting.execution.device)
     check_head(loaded)
-    identity = Model(path, fingerprint(loaded))
+    identity = model_section(path, loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
     recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original)
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
@@ -155,10 +162,9 @@ def _evaluate_one(
         table = build_table(setting.suite, sets, judged)
     else:
         sets, data = _windows(loaded, tokenizer, setting.data.sets), data_section(setting.data, setting.suite)
-        earlier = _earlier(out, identity.fingerprint, data, recipe)
+        earlier = _earlier(out, identity, data, recipe)
         if earlier is None:
-            key = fingerprint_json([identity.fingerprint, data.sets, recipe["fingerprint"], code_section()])
-            store = None if out is None else Parts(parts_path(out), key)
+            store = None if out is None else Parts(parts_path(out), measured_key(identity, data, recipe))
             work, stop = plan(setting.suite, sets, tokenizer, _context(loaded)), stop_tokens(loaded, tokenizer)
             measured = _measured(loaded, tokenizer, setting, work, title, store)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
@@ -243,15 +249,15 @@ def _loaded(
     return (model if device is None else model.to(device)), tokenizer
 
 
-def _earlier(out: str | Path | None, weights: str, data: Data, recipe: Mapping[str, Any]) -> Results | None:
-    """Results of an earlier evaluation at `out`, if they are of the same weights, rows, settings and code."""
+def _earlier(out: str | Path | None, model: Model, data: Data, recipe: Mapping[str, Any]) -> Results | None:
+    """Results of an earlier evaluation at `out`, if they are of the same model, rows, settings and code."""
     if out is None or not Path(out).is_file():
         return None
     try:
         earlier = load_results(out)
     except InputError:  # cut short, or of another version: measured again and replaced
         return None
-    return earlier if earlier.table is not None and same(earlier, weights, data, recipe) else None
+    return earlier if earlier.table is not None and same(earlier, model, data, recipe) else None
 
 
 def _beside(out: str | Path | None, role: str) -> Path | None:

@@ -45,10 +45,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Model:
-    """Where the evaluated model was read from, and the fingerprint of its weights."""
+    """Where the evaluated model was read from, and the fingerprints of its weights and of its configuration."""
 
     path: str = ""
     fingerprint: str = ""
+    configuration: str = ""
 
 
 @dataclass(frozen=True)
