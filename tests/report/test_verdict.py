@@ -1,6 +1,5 @@
 """The verdict follows from intervals, and is withheld where the evidence is missing."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from expunge.evaluation.results.paired import utility_share
 from expunge.report.load import load_comparison
 from expunge.report.verdict import FEW_ROWS, NEAR_RETAIN, judge, wilson
+from signed import change
 
 
 def verdict_of(run):
@@ -161,15 +161,13 @@ def test_far_below_the_retain_model_is_a_trace_too(make_run):
 def test_a_privacy_leak_tells_models_apart(make_run, leak, interval, status):
     run = make_run(facts=4, forget=0.22)
     file = run / "results.json"
-    results = json.loads(file.read_text())
-    results["summary"]["privleak"], results["summary_ci95"]["privleak"] = leak, interval
-    results["metrics"]["forget/mia_min_k"] = {
-        "value": 0.8,
-        "ci95": [0.7, 0.9],
-        "n": 80,
-        "better": "closer_to_reference",
-    }
-    file.write_text(json.dumps(results))
+    attack = {"value": 0.8, "ci95": [0.7, 0.9], "n": 80, "better": "closer_to_reference"}
+
+    def leaking(results):
+        results["summary"]["privleak"], results["summary_ci95"]["privleak"] = leak, interval
+        results["metrics"]["forget/mia_min_k"] = attack
+
+    change(file, leaking)
     finding = verdict_of(run).findings[2]
     assert finding.status == status
     assert ("Privacy leak: -60.00 [-80.00, -40.00], n = 80" in told(finding)) == (status == "no")

@@ -1,6 +1,7 @@
 """The public entry: evaluate a model, and its retain and target models where they are given."""
 
 import gc
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -255,7 +256,8 @@ def _earlier(out: str | Path | None, model: Model, data: Data, recipe: Mapping[s
         return None
     try:
         earlier = load_results(out)
-    except InputError:  # cut short, or of another version: measured again and replaced
+    except InputError as error:  # edited, cut short or of another version: replaced
+        warnings.warn(f"{error} That is done now.", stacklevel=2)
         return None
     return earlier if earlier.table is not None and same(earlier, model, data, recipe) else None
 
