@@ -1,5 +1,6 @@
 """Summaries over sets: utility, efficacy, forget quality, privleak (arXiv 2401.06121, 2410.08109, 2407.06460)."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,16 +54,15 @@ SUMMARIES = {
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """n / sum(1/v); 0 as soon as one value is 0: utility lost on one side is not made up on another."""
-    if min(values) <= 0:
-        return 0.0
-    return len(values) / sum(1 / v for v in values)
+    """n / sum(1/v); 0 as soon as one value is 0 or less: utility lost on one side is not made up on another."""
+    return float(statistics.harmonic_mean([max(0.0, value) for value in values]))
 
 
 def harmonic_means(values: np.ndarray) -> np.ndarray:
-    """`harmonic_mean` of each column of [parts, draws]."""
-    with np.errstate(divide="ignore"):
-        return np.where(values.min(axis=0) <= 0, 0.0, len(values) / (1 / np.maximum(values, 1e-300)).sum(axis=0))
+    """`harmonic_mean` of each column of [parts, draws]; a column without a value in it has none."""
+    from scipy.stats import hmean
+
+    return hmean(np.maximum(values, 0.0), axis=0)
 
 
 def forget_efficacy(values: Sequence[float]) -> float:
