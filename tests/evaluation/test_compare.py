@@ -5,12 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
-from expunge.evaluation.compare import as_csv, as_html, as_markdown, compare
+from expunge.evaluation.compare import Difference, as_csv, as_html, as_markdown, compare
 from expunge.metrics.bootstrap import draws
 
 
@@ -55,12 +56,38 @@ def test_a_model_does_not_differ_from_itself(files) -> None:
         assert difference.verdict == "within noise"
 
 
-def test_directions(files) -> None:
-    for d in compare(files):
-        if d.beyond_noise and d.better != "closer_to_reference":
-            assert d.verdict == ("better" if (d.difference > 0) == (d.better == "higher") else "worse")
-            assert d.ci95[0] > 0 or d.ci95[1] < 0
-    assert any(d.beyond_noise for d in compare(files))
+@pytest.mark.parametrize(
+    ("better", "interval", "verdict"),
+    [
+        ("lower", (-0.4, -0.2), "better"),
+        ("lower", (0.2, 0.4), "worse"),
+        ("higher", (-0.4, -0.2), "worse"),
+        ("higher", (0.2, 0.4), "better"),
+        ("closer_to_reference", (0.2, 0.4), "differs"),
+        ("closer_to_reference", (-0.4, -0.2), "differs"),
+        ("lower", (-0.7, 0.1), "within noise"),
+        ("higher", (-0.1, 0.7), "within noise"),
+        ("higher", None, "within noise"),
+    ],
+)
+def test_directions(better, interval, verdict) -> None:
+    difference = 0.3 if interval is None else sum(interval) / 2
+    found = Difference("other", "forget/metric", 0.5, 0.5 + difference, difference, interval, 40, better)
+    assert found.verdict == verdict
+
+
+def test_a_model_that_lost_what_it_knew_is_better_on_the_forget_set_alone(files, tokenizer, sets, tmp_path) -> None:
+    """The head is shrunk, so that every answer becomes about as likely as any other."""
+    model = tiny_model()
+    answers = [tokenizer.convert_tokens_to_ids(word) for word in ("was", "born", "in")]
+    with torch.no_grad():
+        model.lm_head.weight[answers] *= -8
+    data = sets | {"holdout": question_rows(["city", "red", "a"])}
+    evaluate(model, tokenizer, data=data, out=tmp_path / "results.json")
+    found = {d.key: d for d in compare([files[0], tmp_path])}
+    assert found["forget/probability"].difference < 0
+    assert found["retain/probability"].difference < 0
+    assert (found["forget/probability"].verdict, found["retain/probability"].verdict) == ("better", "worse")
 
 
 def test_formats_and_the_command(files, tmp_path) -> None:

@@ -33,6 +33,7 @@ def test_loss_and_zlib_count_the_end_of_turn() -> None:
 
 def test_min_k_does_not() -> None:
     assert min_k(Example("forget", answer=completion(*LOGPROBS))) == pytest.approx((-4.0 - 3.0) / 2)  # 40 % of five
+    assert min_k(Example("forget", answer=completion(*LOGPROBS[:4], -9.0))) == -4.0  # of four: 1.6, rounded down
     assert min_k(Example("forget", answer=completion(-2.0, -1.0))) == -2.0  # at least one token
     assert min_k(Example("forget", answer=completion(-1.0))) is None  # the end of turn alone
 

@@ -220,9 +220,10 @@ def _results(
     add_controls(summary, suite, table, names)
     if leak_threshold is not None:
         summary.values["leak_threshold"] = leak_threshold
-    add_comparison(summary, suite, table, recipe["tokenizer"], metrics, retain)
     add_cost(summary, cost)
-    return Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
+    results = Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
+    add_comparison(results, suite, retain)
+    return results
 
 
 def _windows(

@@ -1,4 +1,4 @@
-"""Digests that results carry, so that a value edited later is named: of every key, of the whole, of the table's columns.
+"""Digests that results carry, so that a value edited later is named: of every key, of all, of the table's columns.
 
 They tell edits, not forgers: who edits a value can compute the digests anew.
 """
@@ -60,8 +60,8 @@ def check_table(path: Path, table: pa.Table, results: Path, written: Mapping[str
     edited = [name for name in {**written, **found} if found.get(name) != written.get(name)]
     if edited:
         raise InputError(
-            f"{path}: is not the table that {results} was written with: its columns {', '.join(edited)} differ. Measure "
-            "again with `expunge eval`."
+            f"{path}: is not the table that {results} was written with: its columns {', '.join(edited)} differ. "
+            "Measure again with `expunge eval`."
         )
 
 
