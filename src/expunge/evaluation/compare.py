@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expunge.errors import InputError, unknown
+from expunge.errors import InputError
 from expunge.evaluation.request import JudgeModels
 from expunge.evaluation.results.aggregate import (
     SUMMARIES,
@@ -20,7 +20,8 @@ from expunge.evaluation.results.aggregate import (
 )
 from expunge.evaluation.results.comparable import check_comparable
 from expunge.evaluation.results.schema import Results, load_results
-from expunge.evaluation.suites import SUITES, Suite
+from expunge.evaluation.suites import SUITES, Suite, find_suite
+from expunge.evaluation.suites.definition import fingerprint_suite
 from expunge.evaluation.suites.judged import with_judges
 from expunge.metrics import Better
 from expunge.metrics.bootstrap import interval, resampled_means
@@ -65,31 +66,47 @@ class Difference:
         return "better" if (self.difference > 0) == (self.better == "higher") else "worse"
 
 
-def compare(paths: Sequence[str | Path]) -> list[Difference]:
+def compare(paths: Sequence[str | Path], suite: str | Suite | None = None) -> list[Difference]:
     """Compare the first results with each of the others.
 
     Args:
         paths: results.json files, or run folders that hold one.
+        suite: the custom suite that they were measured with; a shipped one is known from the files.
 
     Raises:
-        InputError: fewer than two, or of different suites or rows.
+        InputError: fewer than two, of different suites or rows, or of a suite that is not there.
     """
     if len(paths) < 2:
         raise InputError("Two results or more are compared: expunge compare A.json B.json ...")
     files = [Path(path) / "results.json" if Path(path).is_dir() else Path(path) for path in paths]
     results = [load_results(file) for file in files]
-    if results[0].suite not in SUITES:
-        raise unknown(f"suite of {files[0]}", results[0].suite, SUITES)
-    suite = SUITES[results[0].suite]
     given = results[0].recipe
     fluency = (given.get("fluency_model") or {}).get("name")
-    suite = with_judges(suite, JudgeModels(classifiers=given.get("classifiers") or {}, fluency_model=fluency))
+    judges = JudgeModels(classifiers=given.get("classifiers") or {}, fluency_model=fluency)
+    suite = with_judges(_suite_of(files[0], results[0], suite), judges)
     found: list[Difference] = []
     for file, other in zip(files[1:], results[1:], strict=True):
         check_comparable(files[0], results[0], file, other)
         name = file.parent.name if file.name == "results.json" and file.parent.name else file.stem
         found.extend(differences(name, suite, results[0], other))
     return found
+
+
+def _suite_of(file: Path, results: Results, given: str | Suite | None) -> Suite:
+    """The suite that results were measured with. Code that a results file names is never run: a user must name it."""
+    if given is None and results.suite not in SUITES:
+        raise InputError(
+            f"{file} was measured with the custom suite {results.suite!r}. Name it: expunge compare ... --suite "
+            "FILE.py:NAME"
+        )
+    suite = SUITES[results.suite] if given is None else find_suite(given)
+    if fingerprint_suite(suite) != results.recipe.get("suite_fingerprint"):
+        raise InputError(
+            f"{file} was measured with another definition of suite {results.suite!r} than "
+            f"{'this version has' if given is None else given}: its sets, limits or metrics differ. Name the custom "
+            "suite it was measured with (--suite FILE.py:NAME), or measure again with `expunge eval`."
+        )
+    return suite
 
 
 def differences(name: str, suite: Suite, first: Results, other: Results) -> Iterator[Difference]:

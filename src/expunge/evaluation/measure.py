@@ -33,10 +33,17 @@ from expunge.evaluation.results.fingerprints import (
     same,
 )
 from expunge.evaluation.results.resume import Parts
-from expunge.evaluation.results.retain import RetainNumbers, add_comparison, from_results, read_retain_results
+from expunge.evaluation.results.retain import (
+    RetainNumbers,
+    add_comparison,
+    comparable,
+    from_results,
+    read_retain_results,
+)
 from expunge.evaluation.results.schema import Data, Model, Results, load_results
 from expunge.evaluation.results.table import build_table
 from expunge.evaluation.suites import find_suite
+from expunge.evaluation.suites.definition import fingerprint_suite
 from expunge.evaluation.suites.judged import with_judges
 from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
@@ -50,9 +57,10 @@ Examples = Mapping[str, Sequence[Example]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every model of one evaluation."""
+    """What is the same for every model of one evaluation; `definition` is the suite's fingerprint, judges aside."""
 
     suite: Suite
+    definition: str
     data: EvaluationData
     judges: tuple[Judge, ...]
     execution: Execution
@@ -124,6 +132,7 @@ def evaluate(
 def _setting(questions: Questions, models: JudgeModels, execution: Execution) -> Setting:
     """Check what was asked for, and read the rows."""
     suite = find_suite(questions.suite)
+    definition = fingerprint_suite(suite)
     processes.start()
     if execution.vllm is not None and processes.together():
         raise InputError("vLLM answers in one process: leave --vllm out, or do not launch several.")
@@ -136,7 +145,8 @@ def _setting(questions: Questions, models: JudgeModels, execution: Execution) ->
         data = EvaluationData(folder, None, {}, {})
     else:
         data = load_sets(questions, suite)
-    return Setting(suite, data, judges, execution, None if execution.vllm is None else find_vllm(execution.vllm))
+    vllm = None if execution.vllm is None else find_vllm(execution.vllm)
+    return Setting(suite, definition, data, judges, execution, vllm)
 
 
 def _evaluate_one(
@@ -155,7 +165,9 @@ def _evaluate_one(
     check_head(loaded)
     identity = model_section(path, loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
-    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original)
+    recipe = recipe_section(
+        setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original
+    )
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
         sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
@@ -215,6 +227,7 @@ def _results(
 ) -> Results:
     """From the table of examples to results; no model is needed any more."""
     suite, names = setting.suite, list(data.sets)
+    retain, why = comparable(retain, recipe)
     metrics = measurements(suite, table, names, None if retain is None else retain.table)
     summary = summarise(suite, table, names, data.left_out)
     add_controls(summary, suite, table, names)
@@ -222,7 +235,7 @@ def _results(
         summary.values["leak_threshold"] = leak_threshold
     add_cost(summary, cost)
     results = Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
-    add_comparison(results, suite, retain)
+    add_comparison(results, suite, retain, why)
     return results
 
 

@@ -19,6 +19,12 @@ def check_comparable(path: str | Path, first: Results, other_path: str | Path, o
             f"{path} was measured with suite {first.suite!r}, {other_path} with {other.suite!r}: their numbers mean "
             "different things."
         )
+    definitions = {found.recipe.get("suite_fingerprint") for found in (first, other)}
+    if len(definitions - {None}) > 1:
+        raise InputError(
+            f"{path} and {other_path} were measured with two definitions of suite {first.suite!r}: its sets, limits or "
+            "metrics differ. Measure again with `expunge eval`."
+        )
     shared = [name for name in first.data.sets if name in other.data.sets]
     for name in shared:
         ours, theirs = first.data.sets[name], other.data.sets[name]

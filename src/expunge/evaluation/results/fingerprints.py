@@ -11,9 +11,9 @@ import expunge
 from expunge.evaluation.judges import JUDGES, Judge
 from expunge.evaluation.passes.vllm import Vllm
 from expunge.evaluation.results.schema import Data, Model, Results, RowSet
-from expunge.evaluation.suites.definition import definition
 from expunge.evaluation.suites.sets import EvaluationData
 from expunge.evaluation.suites.suite import Suite
+from expunge.metrics import METRICS, Metric
 from expunge.models import (
     fingerprint,
     fingerprint_code,
@@ -51,6 +51,7 @@ def data_section(data: EvaluationData, suite: Suite) -> Data:
 
 def recipe_section(
     suite: Suite,
+    definition: str,
     tokenizer: PreTrainedTokenizerBase,
     judges: Sequence[Judge],
     vllm: Vllm | None = None,
@@ -59,11 +60,21 @@ def recipe_section(
     """The section `recipe` of results.json: the settings that the numbers depend on. Batch sizes are none of them.
 
     The fingerprint is of what all models of an evaluation share; the original model, which the unlearned one alone is
-    compared with, stands beside it.
+    compared with, stands beside it, as do the words of metrics that expunge does not have.
+
+    Args:
+        suite: with the metrics that belong to the judges.
+        definition: fingerprint of the suite as it was asked for, without them.
+        tokenizer: of the model.
+        judges: with their models.
+        vllm: which answered the prompts.
+        original: results of the model before unlearning.
     """
+    shipped = {metric.name for metric in METRICS}
+    words = {metric.name: _words(metric) for metric in suite.metrics if metric.name not in shipped}
     settings = {
         "suite": suite.name,
-        "suite_fingerprint": fingerprint_suite(suite),
+        "suite_fingerprint": definition,
         "metrics": [metric.name for metric in suite.metrics],
         "max_tokens": suite.max_tokens,
         "limit_counts_prompt": suite.limit_counts_prompt,
@@ -75,12 +86,13 @@ def recipe_section(
     }
     asked = original is not None and any("original" in metric.needs for metric in suite.metrics)
     compared = [original.model.fingerprint, original.recipe["tokenizer"]] if original and asked else None
-    return settings | {"fingerprint": fingerprint_json(settings), "original": compared}
+    return settings | {"fingerprint": fingerprint_json(settings), "original": compared, "words": words}
 
 
-def fingerprint_suite(suite: Suite) -> str:
-    """Hash all that a suite is, to the code of a custom metric."""
-    return fingerprint_json(definition(suite))
+def _words(metric: Metric) -> dict[str, Any]:
+    """How reports speak of a metric."""
+    label = metric.label or metric.name.replace("_", " ")
+    return {"label": label, "meaning": metric.meaning, "share": metric.share, "yes_no": metric.yes_no}
 
 
 @cache

@@ -86,13 +86,28 @@ def _from_log(path: str | Path, raw: Mapping[str, Any]) -> RetainNumbers:
         ) from None
 
 
-def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None) -> None:
+def comparable(retain: RetainNumbers | None, recipe: Mapping[str, Any]) -> tuple[RetainNumbers | None, str]:
+    """The retain model's numbers where a model's can be compared with them; else None, and why.
+
+    Args:
+        retain: its numbers, if it was given.
+        recipe: the settings that the model was measured with.
+    """
+    if retain is None:
+        return None, NO_RETAIN_MODEL
+    if retain.results is not None and retain.results.recipe["tokenizer"] != recipe["tokenizer"]:
+        return None, "the retain model has another tokenizer or chat template, so the two cannot be compared"
+    return retain, NO_RETAIN_MODEL
+
+
+def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None, why: str) -> None:
     """Add what is told by comparison with the retain model to the summary: forget quality and privleak.
 
     Args:
         results: of the model; their summary is added to.
         suite: its metrics.
-        retain: the retain model's numbers; None without one.
+        retain: the retain model's numbers; None without one that can be compared with.
+        why: there is none.
 
     Raises:
         InputError: the retain model was asked something else.
@@ -101,11 +116,6 @@ def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None)
     forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
     if forget is None:
         return
-    why = NO_RETAIN_MODEL
-    theirs = None if retain is None else retain.results
-    if theirs is not None and theirs.recipe["tokenizer"] != results.recipe["tokenizer"]:
-        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
-        retain = None
     if retain is not None:
         _check_same_rows(results, retain, forget.name)
     if "truth_ratio" in table.column_names:

@@ -1,6 +1,7 @@
-"""All that a suite is, to the code of its metrics' functions: what its fingerprint is made of."""
+"""The fingerprint of a suite: of all that it is, to the code of its metrics' functions."""
 
 import hashlib
+import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
@@ -16,22 +17,22 @@ HOME = Path(expunge.__file__).parent
 INSTALLED = tuple({str(HOME), sys.prefix, sys.base_prefix, sys.exec_prefix})  # versions tell these apart
 
 
-def definition(suite: Suite) -> Any:
-    """Every field of a suite, its sets and metrics, as plain values.
+def fingerprint_suite(suite: Suite) -> str:
+    """Hash every field of a suite, its sets and its metrics.
 
-    A function is told by its place in its file, the file's content, and what it closes over; and by the functions and
-    modules of the user's that it names. expunge's own source is fingerprinted as a whole, libraries by their versions.
+    A function is told by its name and what it closes over; one of the user's also by its place in its file, by the
+    file's content, and by the functions and modules of the user's that it names. expunge's own source is fingerprinted
+    as a whole, libraries by their versions.
     """
-    return _plain(suite, ())
+    text = json.dumps(_plain(suite, ()), sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _plain(value: Any, inside: tuple[Any, ...]) -> Any:
-    """A value without its type's details; `inside` are the functions being described, which may name each other."""
+    """A value in terms of JSON; `inside` are the functions being described, which may name each other."""
     if is_dataclass(value) and not isinstance(value, type):
-        return [
-            type(value).__name__,
-            {field.name: _plain(getattr(value, field.name), inside) for field in fields(value)},
-        ]
+        kind, named = type(value), {field.name: getattr(value, field.name) for field in fields(value)}
+        return [kind.__qualname__, _plain(sys.modules.get(kind.__module__), inside), _plain(named, inside)]
     if isinstance(value, Mapping):
         return {str(key): _plain(item, inside) for key, item in value.items()}
     if isinstance(value, set | frozenset):
@@ -55,13 +56,16 @@ def _plain(value: Any, inside: tuple[Any, ...]) -> Any:
 
 def _function(function: FunctionType, inside: tuple[Any, ...]) -> Any:
     code = function.__code__
-    file = _file(code.co_filename)
-    typed_in = file is None and not code.co_filename.startswith(INSTALLED)
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    named = {name: function.__globals__.get(name) for name in _names(code)}
-    own = {name: _plain(value, inside) for name, value in named.items() if _is_own(value)}
-    place = [function.__module__, function.__qualname__, code.co_firstlineno, file, code if typed_in else None]
-    return [_plain(part, inside) for part in (*place, function.__defaults__, function.__kwdefaults__, cells, own)]
+    told: list[Any] = [function.__qualname__, function.__defaults__, function.__kwdefaults__, cells]
+    if code.co_filename.startswith(INSTALLED):
+        told += [function.__module__, code.co_names]  # lambdas share a name
+    else:
+        file = _file(code.co_filename)
+        named = {name: function.__globals__.get(name) for name in _names(code)}
+        own = {name: value for name, value in named.items() if _is_own(value)}
+        told += [own, file, code if file is None else code.co_firstlineno]
+    return _plain(told, inside)
 
 
 def _names(code: CodeType) -> Collection[str]:
