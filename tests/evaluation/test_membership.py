@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 from evaluation.dense import nll, token_logprobs
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
+from expunge.evaluation import SUITES
+from expunge.metrics.membership import MIA_GRADNORM, MIA_MIN_K_PLUS_PLUS, MIA_ZLIB
 
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm")
 
@@ -107,6 +110,14 @@ def test_privleak_compares_with_the_retain_model(results) -> None:
     assert results.summary.values["privleak"] == pytest.approx(expected)
     assert len(results.summary.ci95["privleak"]) == 2
     assert "--retain-model" in results.companions["retain"].summary.reasons["privleak"]
+
+
+def test_an_attack_needs_no_other_one(results, model, tokenizer, data) -> None:
+    """zlib reads the answer's text, min-k++ the moments: each must ask for it by itself."""
+    for attack in (MIA_ZLIB, MIA_MIN_K_PLUS_PLUS, MIA_GRADNORM):
+        suite = replace(SUITES["tofu"], metrics=(attack,), utility=(), efficacy=())
+        alone = evaluate(model, tokenizer, suite=suite, data=data).metrics[f"forget/{attack.name}"]
+        assert alone.value == pytest.approx(results.metrics[f"forget/{attack.name}"].value)
 
 
 def test_without_a_holdout_nothing_is_run_for_it(model, tokenizer, sets) -> None:

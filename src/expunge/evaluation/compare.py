@@ -47,7 +47,7 @@ class Difference:
     first: float
     other: float
     difference: float
-    ci95: list[float] | None
+    ci95: tuple[float, float] | None
     n: int
     better: Better
 
@@ -115,34 +115,35 @@ def differences(name: str, suite: Suite, first: Results, other: Results) -> Iter
     for key in SUMMARIES:
         (ours, missing), (theirs, missing_there) = (parts_of(key, suite, r.examples, sets) for r in (first, other))
         if ours and missing == missing_there:
-            pair = [SUMMARIES[key].value([float(np.nanmean(v)) for v in parts.values()]) for parts in (ours, theirs)]
-            drawn = [resampled_summary(key, parts) for parts in (ours, theirs)]
-            between = None if any(d is None for d in drawn) else interval(drawn[1] - drawn[0])
+            a, b = (SUMMARIES[key].value([float(np.nanmean(v)) for v in parts.values()]) for parts in (ours, theirs))
+            drawn, drawn_there = (resampled_summary(key, parts) for parts in (ours, theirs))
+            between = None if drawn is None or drawn_there is None else interval(drawn_there - drawn)
             n = sum(first.data.sets[s].rows for s in {part.split("/")[0] for part in ours})
-            yield Difference(name, f"{key}_partial" if missing else key, *pair, pair[1] - pair[0], between, n, "higher")
+            yield Difference(name, f"{key}_partial" if missing else key, a, b, b - a, between, n, "higher")
     for spec in (s for s in suite.sets if s.name in sets and s.kind != "holdout"):
         for metric in suite.metrics_of(spec):
             key = f"{spec.name}/{metric.name}"
             if metric.relative_to is not None:
                 continue  # each was measured against its own reference model
             if metric.member:
-                scores = [membership_scores(metric, spec, suite, r.examples, None) for r in (first, other)]
-                if any(s is None for s in scores):
+                scores, scores_there = (
+                    membership_scores(metric, spec, suite, r.examples, None) for r in (first, other)
+                )
+                if scores is None or scores_there is None:
                     continue
-                pair = [auc(*s, metric.member) for s in scores]
-                drawn = [resampled_aucs(*s, metric.member) for s in scores]
-                n = sum(map(len, scores[0]))
-                between = interval(drawn[1] - drawn[0]) if min(map(len, scores[0])) > 1 else None
-                yield Difference(name, key, *pair, pair[1] - pair[0], between, n, metric.better[spec.kind])
+                a, b = auc(*scores, metric.member), auc(*scores_there, metric.member)
+                change = resampled_aucs(*scores_there, metric.member) - resampled_aucs(*scores, metric.member)
+                between = interval(change) if min(map(len, scores)) > 1 else None
+                yield Difference(name, key, a, b, b - a, between, sum(map(len, scores)), metric.better[spec.kind])
                 continue
             ours, theirs = (terms_of(metric, spec, r.examples) for r in (first, other))
             both = ~np.isnan(ours) & ~np.isnan(theirs)
             if not both.any():
                 continue
             change = np.where(both, theirs - ours, np.nan)
-            pair = [float(ours[both].mean()), float(theirs[both].mean())]
+            a, b = float(ours[both].mean()), float(theirs[both].mean())
             between = interval(resampled_means(change)) if both.sum() > 1 else None
-            yield Difference(name, key, *pair, pair[1] - pair[0], between, int(both.sum()), metric.better[spec.kind])
+            yield Difference(name, key, a, b, b - a, between, int(both.sum()), metric.better[spec.kind])
 
 
 HEADINGS = ("results", "metric", "first", "other", "difference", "95 % interval", "n", "better", "verdict")

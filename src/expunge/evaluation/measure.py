@@ -158,7 +158,7 @@ def _evaluate_one(
     retain: RetainNumbers | None = None,
 ) -> Results:
     """Evaluate one model, or take the table of an earlier evaluation of the very same."""
-    path = str(model) if isinstance(model, str | Path) else model.name_or_path
+    path = str(model) if isinstance(model, str | Path) else str(model.name_or_path)
     if setting.vllm is not None:
         check_readable(model)
     loaded, tokenizer = _loaded(model, tokenizer, setting.execution.device)

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def forget_quality(truth_ratios: np.ndarray, reference: np.ndarray) -> ForgetQua
     """
     from scipy import stats  # reports need none of it
 
-    test = stats.ks_2samp(1 / truth_ratios, 1 / reference)
+    test: Any = stats.ks_2samp(1 / truth_ratios, 1 / reference)
     return ForgetQuality(float(test.pvalue), float(test.statistic), len(truth_ratios), len(reference))
 
 

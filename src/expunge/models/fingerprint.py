@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import expunge
 from expunge.data.rows import Row
@@ -58,7 +58,7 @@ def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     decoded = [tokenizer.split_special_tokens, tokenizer.clean_up_tokenization_spaces, tokenizer.all_special_ids]
     settings = [type(tokenizer).__name__, special, tokenizer.chat_template, decoded]
-    if not tokenizer.is_fast:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         return fingerprint_json([settings, sorted(tokenizer.get_vocab().items()), tokenizer.init_kwargs])
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     return fingerprint_json([settings, {k: v for k, v in backend.items() if k not in ("padding", "truncation")}])

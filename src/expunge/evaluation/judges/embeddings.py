@@ -1,11 +1,12 @@
 """Sentence embeddings, pooled and cut as the model's own folder says, by the sentence-transformers library."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from expunge.errors import InputError
 from expunge.evaluation.judges.base import Device
@@ -28,10 +29,11 @@ class Embedder:
     def fingerprint(self) -> str:
         """Of all that its vectors depend on: weights, configuration, tokenizer, pooling, length, prompts."""
         model = self.model
-        modules = [[type(module).__qualname__, module.get_config_dict()] for module in model]
+        settings = [[type(m).__qualname__, m.get_config_dict()] for m in cast(Iterable[Any], model)]
         read_as = [model.max_seq_length, model.prompts, model.default_prompt_name, model.truncate_dim]
-        transformer = fingerprint_config(model[0].auto_model), fingerprint_tokenizer(model.tokenizer)
-        return fingerprint_json([fingerprint(model), *transformer, modules, read_as])
+        inner = [m for m in model.modules() if isinstance(m, PreTrainedModel)]
+        inside = [*map(fingerprint_config, inner), fingerprint_tokenizer(model.tokenizer)]
+        return fingerprint_json([fingerprint(model), inside, settings, read_as])
 
     def cosines(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Cosine of the embeddings of each pair of texts; every distinct text is embedded once."""

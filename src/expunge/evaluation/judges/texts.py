@@ -42,7 +42,7 @@ def load_entailer(name: str, device: str | torch.device | None = None) -> TextMo
         InputError: there is no such model, or no or several labels mean entailment.
     """
     model, tokenizer = _load(name, device)
-    labels = {int(i): str(label) for i, label in model.config.id2label.items()}
+    labels = {int(i): str(label) for i, label in (model.config.id2label or {}).items()}
     yes = [i for i, label in labels.items() if label.lower().replace("-", "_") in ("entailment", "entail")]
     if len(yes) != 1:
         raise InputError(
@@ -58,7 +58,7 @@ def load_classifier(name: str, label: str, device: str | torch.device | None = N
         InputError: there is no such model, or it has no such label.
     """
     model, tokenizer = _load(name, device)
-    labels = {str(known): int(i) for i, known in model.config.id2label.items()}
+    labels = {str(known): int(i) for i, known in (model.config.id2label or {}).items()}
     found = next((known for known in labels if known.lower() == label.lower()), None)
     if found is None:
         raise unknown(f"label of {name}", label, labels)
@@ -89,7 +89,8 @@ def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Te
     for at in range(0, len(distinct), size):
         batch = distinct[at : at + size]
         inputs = classifier.tokenizer(
-            *map(list, zip(*batch, strict=True)),
+            [parts[0] for parts in batch],
+            [parts[1] for parts in batch] if len(batch[0]) > 1 else None,
             padding=size > 1,
             truncation=True,
             max_length=_longest(classifier),

@@ -31,7 +31,7 @@ def examples(
         tokenizer: of the model.
     """
     end = end_of_turn(tokenizer)
-    texts = {i: tokenizer.decode(ids, skip_special_tokens=True) for i, ids in measured.answers.items()}
+    texts = {i: _text(tokenizer, ids) for i, ids in measured.answers.items()}
     threshold = corpus_threshold(suite, sets, tokenizer)
 
     def completion(position: int) -> Completion:
@@ -40,12 +40,13 @@ def examples(
     def example(spec: SetSpec, row: Row, where: RowPlan) -> Example:
         output = None if where.generation is None else cut(texts[where.generation], spec.stop_at)
         fact = row.columns.get("fact")
-        of_answer = where.answer is not None and where.answer in plan.moments
+        answer = None if where.answer is None else plan.scored[where.answer]
+        compressed = any("answer_text" in metric.needs for metric in suite.metrics_of(spec))
         return Example(
             kind=spec.kind,
             choices=spec.choices,
             answer=None if where.answer is None else completion(where.answer),
-            answer_text=_text(tokenizer, plan.scored[where.answer]) if of_answer else None,
+            answer_text=_text(tokenizer, answer.ids[answer.start :]) if answer is not None and compressed else None,
             gradient_norm=None if where.answer is None else measured.gradients.get(where.answer),
             paraphrase=None if where.paraphrase is None else completion(where.paraphrase),
             wrong=tuple(completion(i) for i in where.wrong),
@@ -85,11 +86,11 @@ def reference_text(tokenizer: PreTrainedTokenizerBase, answer: str, tokens: int 
     if tokens is None:
         return answer
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return answer if len(ids) <= tokens else tokenizer.decode(ids[:tokens])
+    return answer if len(ids) <= tokens else str(tokenizer.decode(ids[:tokens]))
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
-    return tokenizer.decode(row.ids[row.start :], skip_special_tokens=True)
+def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:

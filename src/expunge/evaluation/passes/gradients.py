@@ -32,7 +32,8 @@ def gradient_norms(
     before = [(p.requires_grad, p.grad) for p in parameters]
     norms: list[torch.Tensor] = []
 
-    def keep_norm(parameter: torch.nn.Parameter) -> None:
+    def keep_norm(parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None  # called when it has been made
         norms.append(parameter.grad.float().norm())
         parameter.grad = None
 

@@ -26,7 +26,7 @@ class Cost:
 
     flops: float | None
     tokens: int = 0
-    reason: str | None = None
+    reason: str = ""
 
 
 def training_flops(tokens: int, parameters: int, trained: int, reference: bool) -> float:

@@ -123,17 +123,16 @@ def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None,
         add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)
     if MIA_MIN_K not in suite.metrics:
         return
+    assert MIA_MIN_K.member is not None
     measured = results.metrics.get(f"{forget.name}/mia_min_k")
     ours = None if measured is None else measured.value
     their_auc = None if retain is None else retain.min_k_auc
     resampled = None
-    if retain is not None and ours is not None and their_auc is not None:
-        scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+    scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+    if retain is not None and scores is not None and their_auc is not None:
         their_scores = None if retain.table is None else membership_scores(MIA_MIN_K, forget, suite, retain.table, None)
-        resampled = (
-            resampled_aucs(*scores, MIA_MIN_K.member),
-            their_auc if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member),
-        )
+        theirs = their_auc if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member)
+        resampled = resampled_aucs(*scores, MIA_MIN_K.member), theirs
     add_privleak(summary, ours, their_auc, resampled, why)
 
 

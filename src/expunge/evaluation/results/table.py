@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from expunge.data import Row
@@ -38,7 +39,7 @@ def build_table(suite: Suite, sets: Mapping[str, Sequence[Row]], measured: Mappi
 
 def column_of(table: pa.Table, set_name: str, column: str) -> np.ndarray:
     """A column's values on one set, in the order of its rows, as float64 [n]; NaN where null."""
-    of_set = table.filter(pa.compute.equal(table["set"], set_name))
+    of_set = table.filter(pc.field("set") == set_name)
     if column not in table.column_names:
         return np.full(len(of_set), np.nan)
     return of_set[column].to_numpy(zero_copy_only=False).astype(np.float64)
