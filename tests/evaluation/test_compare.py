@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 import typer
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
+from expunge.evaluation import load_results
 from expunge.evaluation.compare import Difference, as_csv, as_html, as_markdown, compare
+from expunge.evaluation.results.table import column_of
 from expunge.metrics.bootstrap import draws
 
 
@@ -38,15 +41,46 @@ def test_differences_are_paired_over_rows(files) -> None:
 
 
 def test_the_interval_is_that_of_the_difference(files) -> None:
-    from expunge.evaluation import load_results
-    from expunge.evaluation.results.table import column_of
-
     ours, theirs = (
         column_of(load_results(p).table, "forget", "probability") for p in (files[0], files[1] / "results.json")
     )
     resampled = draws(3) @ (theirs - ours) / 3
     found = {d.key: d for d in compare(files)}["forget/probability"]
     assert found.ci95 == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist())
+
+
+def test_the_interval_of_a_membership_difference(files) -> None:
+    drawn = []
+    for path in (files[0], files[1] / "results.json"):
+        scores = [column_of(load_results(path).table, name, "mia_loss") for name in ("forget", "holdout")]
+        labels = [1] * 3 + [0] * 3
+        counts = np.concatenate([draws(3), draws(3, stream=1)], axis=1)
+        drawn.append([roc_auc_score(labels, -np.concatenate(scores), sample_weight=line) for line in counts])
+    found = {d.key: d for d in compare(files)}["forget/mia_loss"]
+    assert found.ci95 == pytest.approx(np.quantile(np.subtract(drawn[1], drawn[0]), [0.025, 0.975]).tolist())
+    assert found.n == 6
+
+
+def test_the_interval_of_a_summarys_difference(files) -> None:
+    """Forget efficacy over the parts there are: 1 - their mean, other - first."""
+    drawn = []
+    for path in (files[0], files[1] / "results.json"):
+        table = load_results(path).table
+        ratio = column_of(table, "forget", "truth_ratio")
+        parts = [column_of(table, "forget", name) for name in ("rougeL_recall", "probability")]
+        parts.append(1 - np.minimum(ratio, 1 / ratio))
+        drawn.append(1 - np.mean([draws(3) @ part / 3 for part in parts], axis=0))
+    found = {d.key: d for d in compare(files)}["forget_efficacy_partial"]
+    assert found.ci95 == pytest.approx(np.quantile(drawn[1] - drawn[0], [0.025, 0.975]).tolist())
+    assert found.difference == pytest.approx(found.other - found.first)
+
+
+def test_summaries_over_other_parts_are_not_compared(files, tokenizer, sets, embedding_model, tmp_path) -> None:
+    data = sets | {"holdout": question_rows(["city", "red", "a"])}
+    evaluate(tiny_model(), tokenizer, data=data, embedding_model=embedding_model, out=tmp_path / "results.json")
+    keys = {d.key for d in compare([files[0], tmp_path])}
+    assert "forget_efficacy_partial" not in keys
+    assert "model_utility" in keys
 
 
 def test_a_model_does_not_differ_from_itself(files) -> None:

@@ -13,6 +13,7 @@ from evaluation.dense import nll, token_logprobs
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
 from expunge.evaluation import SUITES
+from expunge.metrics.bootstrap import draws
 from expunge.metrics.membership import MIA_GRADNORM, MIA_MIN_K_PLUS_PLUS, MIA_ZLIB
 
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm")
@@ -25,7 +26,7 @@ def data(sets):
 
 @pytest.fixture(scope="module")
 def results(model, tokenizer, data):
-    return evaluate(model, tokenizer, data=data, retain_model=tiny_model(1), batch_tokens=40)
+    return evaluate(model, tokenizer, data=data, retain_model=tiny_model(3), batch_tokens=40)
 
 
 def column(results, name: str, metric: str) -> list[float]:
@@ -80,12 +81,14 @@ def test_scores_and_their_auc(results, model, tokenizer, data) -> None:
 
 
 def test_the_reference_attack_takes_off_the_retain_models_loss(results, model, tokenizer, data) -> None:
-    other = tiny_model(1)
+    other = tiny_model(3)
     rows = [*data["forget"], *data["holdout"]]
     scores = [nll(model, tokenizer, r, r.completion) - nll(other, tokenizer, r, r.completion) for r in rows]
     labels = [1] * len(data["forget"]) + [0] * len(data["holdout"])
     expected = roc_auc_score(labels, -np.array(scores))
-    assert abs(expected - 0.5) > 0.05
+    own = [nll(model, tokenizer, r, r.completion) for r in rows]
+    added = roc_auc_score(labels, np.array(scores) - 2 * np.array(own))  # as if the losses were added up
+    assert len({round(expected, 3), 0.5, round(added, 3)}) == 3  # another sign would give another number
     assert results.metrics["forget/mia_reference"].value == pytest.approx(expected)
     assert results.companions["retain"].metrics["forget/mia_reference"].value is None
 
@@ -118,6 +121,19 @@ def test_an_attack_needs_no_other_one(results, model, tokenizer, data) -> None:
         suite = replace(SUITES["tofu"], metrics=(attack,), utility=(), efficacy=())
         alone = evaluate(model, tokenizer, suite=suite, data=data).metrics[f"forget/{attack.name}"]
         assert alone.value == pytest.approx(results.metrics[f"forget/{attack.name}"].value)
+
+
+def test_the_interval_of_privleak(results) -> None:
+    """Both models' AUCs over the same resamples of rows, by scikit-learn with counts as weights."""
+    drawn = []
+    for found in (results, results.companions["retain"]):
+        scores = [column(found, name, "mia_min_k") for name in ("forget", "holdout")]
+        labels = [1] * len(scores[0]) + [0] * len(scores[1])
+        counts = np.concatenate([draws(len(scores[0])), draws(len(scores[1]), stream=1)], axis=1)
+        drawn.append([1 - roc_auc_score(labels, [*scores[0], *scores[1]], sample_weight=line) for line in counts])
+    ours, theirs = np.array(drawn)
+    shares = 100 * (ours - theirs)[theirs > 0] / theirs[theirs > 0]
+    assert results.summary.ci95["privleak"] == pytest.approx(np.quantile(shares, [0.025, 0.975]).tolist())
 
 
 def test_without_a_holdout_nothing_is_run_for_it(model, tokenizer, sets) -> None:

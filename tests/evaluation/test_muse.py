@@ -7,6 +7,7 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.tiny import evaluate, tiny_model
+from expunge.evaluation import SUITES
 from expunge.evaluation.passes.examples import cut
 
 README = """---
@@ -82,6 +83,7 @@ def test_the_whole_suite(model, tokenizer, folder) -> None:
         for row, source in zip((r for r in table if r["set"] == f"{name}_knowmem"), ROWS[f"{name}_qa"], strict=True):
             prompt = f"{shots}Question: {source['question']}\nAnswer: "
             answer = cut(continued(model, tokenizer, prompt, 32), ("\n\n", "\nQuestion", "Question:"))
+            assert row["question"] == prompt
             assert row["generation"] == answer
             assert row["rougeL_f1"] == pytest.approx(rouge_l_f1(source["answer"], answer))
             assert row["rougeL_f1_stemmed"] == pytest.approx(rouge_l_f1(source["answer"], answer, stemmed=True))
@@ -102,6 +104,15 @@ def test_the_whole_suite(model, tokenizer, folder) -> None:
         "forget_knowmem/rougeL_f1_stemmed",
         "retain_knowmem/rougeL_f1",
         "retain_knowmem/rougeL_f1_stemmed",
+    }
+
+
+def test_limits_of_new_tokens_are_the_papers() -> None:
+    limits = {spec.name: SUITES["muse"].new_tokens(spec, prompt_tokens=500) for spec in SUITES["muse"].sets}
+    assert {name: limits[name] for name in ("forget_verbmem", "forget_knowmem", "retain_knowmem")} == {
+        "forget_verbmem": 128,
+        "forget_knowmem": 32,
+        "retain_knowmem": 32,
     }
 
 

@@ -50,6 +50,7 @@ def test_token_entropy() -> None:
 def test_a_fact_is_found_whatever_case_and_white_space() -> None:
     assert has_fact("Castle  Street 5", "It is in castle street\n5, I think.")
     assert has_fact("Zürich", "She was born in ZU\u0308RICH.")  # decomposed umlaut
+    assert has_fact("Office 5", "She sat in O\ufb03ce \uff15.")  # a ligature, a digit of full width
     assert not has_fact("Castle Street 5", "Castle Street 6")
     assert not has_fact("", "anything")
     assert FACT_ACCURACY.per_example(Example("forget", generation="in Paris", fact="paris")) == 1.0
@@ -69,3 +70,5 @@ def test_entailment_needs_a_tenth_of_the_reference() -> None:
     assert entailment(Example("forget", generation="one two", reference=reference, entails=True)) == 1.0
     assert entailment(Example("forget", generation="one two", reference=reference, entails=False)) == 0.0
     assert entailment(Example("forget", generation="one two", reference=reference)) is None
+    tenth = "one two three four five six seven eight nine ten"
+    assert entailment(Example("forget", generation="one", reference=tenth, entails=True)) == 1.0  # below it, not at it

@@ -74,8 +74,7 @@ def _from_log(path: str | Path, raw: Mapping[str, Any]) -> RetainNumbers:
     try:
         ratios = None
         if "forget_truth_ratio" in raw:
-            by_index = raw["forget_truth_ratio"]["value_by_index"]
-            scores = [by_index[i]["score"] for i in sorted(by_index, key=int)]
+            scores = [row["score"] for row in raw["forget_truth_ratio"]["value_by_index"].values()]
             ratios = 1 / np.maximum([np.nan if s is None else float(s) for s in scores], np.finfo(np.float64).tiny)
         auc = raw["mia_min_k"]["agg_value"] if "mia_min_k" in raw else None
         return RetainNumbers(str(path), ratios, None if auc is None else float(auc))
