@@ -1,7 +1,7 @@
 """A readable reference: one row at a time, no padding, no cache, full logits, nothing shared."""
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.data import Row, encode, encode_prompt
 
@@ -31,3 +31,12 @@ def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, row: Row,
             break
         ids.append(token)
     return tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+
+@torch.no_grad()
+def embedding(folder: str, text: str) -> torch.Tensor:
+    """The unit vector of a text alone: the mean of an encoder's last hidden states."""
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    return torch.nn.functional.normalize(
+        model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0), dim=-1
+    )

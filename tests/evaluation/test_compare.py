@@ -5,12 +5,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import typer
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
-from expunge.evaluation.compare import as_csv, as_html, as_markdown, compare
+from expunge.evaluation import load_results
+from expunge.evaluation.compare import Difference, as_csv, as_html, as_markdown, compare
+from expunge.evaluation.results.table import column_of
 from expunge.metrics.bootstrap import draws
 
 
@@ -37,15 +41,46 @@ def test_differences_are_paired_over_rows(files) -> None:
 
 
 def test_the_interval_is_that_of_the_difference(files) -> None:
-    from expunge.evaluation import load_results
-    from expunge.evaluation.results.table import column_of
-
     ours, theirs = (
         column_of(load_results(p).table, "forget", "probability") for p in (files[0], files[1] / "results.json")
     )
     resampled = draws(3) @ (theirs - ours) / 3
     found = {d.key: d for d in compare(files)}["forget/probability"]
     assert found.ci95 == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist())
+
+
+def test_the_interval_of_a_membership_difference(files) -> None:
+    drawn = []
+    for path in (files[0], files[1] / "results.json"):
+        scores = [column_of(load_results(path).table, name, "mia_loss") for name in ("forget", "holdout")]
+        labels = [1] * 3 + [0] * 3
+        counts = np.concatenate([draws(3), draws(3, stream=1)], axis=1)
+        drawn.append([roc_auc_score(labels, -np.concatenate(scores), sample_weight=line) for line in counts])
+    found = {d.key: d for d in compare(files)}["forget/mia_loss"]
+    assert found.ci95 == pytest.approx(np.quantile(np.subtract(drawn[1], drawn[0]), [0.025, 0.975]).tolist())
+    assert found.n == 6
+
+
+def test_the_interval_of_a_summarys_difference(files) -> None:
+    """Forget efficacy over the parts there are: 1 - their mean, other - first."""
+    drawn = []
+    for path in (files[0], files[1] / "results.json"):
+        table = load_results(path).table
+        ratio = column_of(table, "forget", "truth_ratio")
+        parts = [column_of(table, "forget", name) for name in ("rougeL_recall", "probability")]
+        parts.append(1 - np.minimum(ratio, 1 / ratio))
+        drawn.append(1 - np.mean([draws(3) @ part / 3 for part in parts], axis=0))
+    found = {d.key: d for d in compare(files)}["forget_efficacy_partial"]
+    assert found.ci95 == pytest.approx(np.quantile(drawn[1] - drawn[0], [0.025, 0.975]).tolist())
+    assert found.difference == pytest.approx(found.other - found.first)
+
+
+def test_summaries_over_other_parts_are_not_compared(files, tokenizer, sets, embedding_model, tmp_path) -> None:
+    data = sets | {"holdout": question_rows(["city", "red", "a"])}
+    evaluate(tiny_model(), tokenizer, data=data, embedding_model=embedding_model, out=tmp_path / "results.json")
+    keys = {d.key for d in compare([files[0], tmp_path])}
+    assert "forget_efficacy_partial" not in keys
+    assert "model_utility" in keys
 
 
 def test_a_model_does_not_differ_from_itself(files) -> None:
@@ -55,12 +90,38 @@ def test_a_model_does_not_differ_from_itself(files) -> None:
         assert difference.verdict == "within noise"
 
 
-def test_directions(files) -> None:
-    for d in compare(files):
-        if d.beyond_noise and d.better != "closer_to_reference":
-            assert d.verdict == ("better" if (d.difference > 0) == (d.better == "higher") else "worse")
-            assert d.ci95[0] > 0 or d.ci95[1] < 0
-    assert any(d.beyond_noise for d in compare(files))
+@pytest.mark.parametrize(
+    ("better", "interval", "verdict"),
+    [
+        ("lower", (-0.4, -0.2), "better"),
+        ("lower", (0.2, 0.4), "worse"),
+        ("higher", (-0.4, -0.2), "worse"),
+        ("higher", (0.2, 0.4), "better"),
+        ("closer_to_reference", (0.2, 0.4), "differs"),
+        ("closer_to_reference", (-0.4, -0.2), "differs"),
+        ("lower", (-0.7, 0.1), "within noise"),
+        ("higher", (-0.1, 0.7), "within noise"),
+        ("higher", None, "within noise"),
+    ],
+)
+def test_directions(better, interval, verdict) -> None:
+    difference = 0.3 if interval is None else sum(interval) / 2
+    found = Difference("other", "forget/metric", 0.5, 0.5 + difference, difference, interval, 40, better)
+    assert found.verdict == verdict
+
+
+def test_a_model_that_lost_what_it_knew_is_better_on_the_forget_set_alone(files, tokenizer, sets, tmp_path) -> None:
+    """The head is shrunk, so that every answer becomes about as likely as any other."""
+    model = tiny_model()
+    answers = [tokenizer.convert_tokens_to_ids(word) for word in ("was", "born", "in")]
+    with torch.no_grad():
+        model.lm_head.weight[answers] *= -8
+    data = sets | {"holdout": question_rows(["city", "red", "a"])}
+    evaluate(model, tokenizer, data=data, out=tmp_path / "results.json")
+    found = {d.key: d for d in compare([files[0], tmp_path])}
+    assert found["forget/probability"].difference < 0
+    assert found["retain/probability"].difference < 0
+    assert (found["forget/probability"].verdict, found["retain/probability"].verdict) == ("better", "worse")
 
 
 def test_formats_and_the_command(files, tmp_path) -> None:

@@ -20,6 +20,9 @@ from expunge.errors import InputError
 from expunge.evaluation import SUITES, compare, measure
 from expunge.evaluation.judges import parse_classifiers
 from expunge.evaluation.judges.base import InTurn
+from expunge.evaluation.judges.classifier import labels
+from expunge.evaluation.judges.fluency import output_nlls
+from expunge.evaluation.judges.texts import classify, load_classifier
 
 LABELS = {0: "clean", 1: "noise", 2: "Word Salad"}
 
@@ -95,6 +98,33 @@ def test_labels_that_do_not_exclude_each_other(model, tokenizer, rows, tmp_path)
             share = float(logits(folder, line["generation"])[label].sigmoid())
             assert line[f"{name}_probability"] == pytest.approx(share, rel=1e-4)
             assert line[f"{name}_rate"] == float(share >= 0.5)
+
+
+def test_a_label_of_several_is_carried_from_a_half_on(classifier, monkeypatch) -> None:
+    judge = load_classifier(classifier, "noise")
+    judge.model.config.problem_type = "multi_label_classification"
+    chances = torch.tensor([0.49, 0.51, 0.59, 0.9])
+    logits = [torch.tensor([9.0, float(logit), 9.0]) for logit in chances.logit()]
+    monkeypatch.setattr("expunge.evaluation.judges.classifier.classify", lambda judge, texts: logits[: len(texts)])
+    assert [label.carried for label in labels(judge, ["a", "b", "c", "d"])] == [False, True, True, True]
+
+
+@torch.no_grad()
+def test_a_classifier_reads_as_many_tokens_as_it_can(tmp_path) -> None:
+    folder = bert_folder(tmp_path, BertForSequenceClassification, id2label=LABELS, max_position_embeddings=8)
+    model, words = BertForSequenceClassification.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    text = "red blue the a book of paris in rome is who what"
+    expected = model(**words(text, truncation=True, max_length=8, return_tensors="pt")).logits[0]
+    [found] = classify(load_classifier(folder, "noise"), [(text,)])
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_perplexity_is_of_what_the_judge_can_read(tokenizer) -> None:
+    model = tiny_model(7)
+    words = ["red", "blue", "the", "a", "book"] * 100
+    read = " ".join(words[:255])  # a context of 256 tokens, one of which begins the document
+    long, short = output_nlls(model, tokenizer, [" ".join(words), read])
+    assert long == pytest.approx(short)
 
 
 @torch.no_grad()

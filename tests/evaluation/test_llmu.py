@@ -14,6 +14,7 @@ from evaluation.test_muse import continued
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.data import Row, Turn
 from expunge.errors import InputError
+from expunge.evaluation import SUITES
 from expunge.evaluation.results.cost import logged_tokens, training_flops
 from expunge.metrics.bleu import bleu
 
@@ -223,3 +224,14 @@ def test_a_log_without_its_end(run) -> None:
     assert "cannot be read" in cost(path)[2]
     (path / "train_log.jsonl").write_text("")
     assert logged_tokens(path) == 0
+
+
+def test_a_run_that_was_resumed_after_one_step(run) -> None:
+    """The count begins anew, at as many tokens as before."""
+    assert logged_tokens(run(counts=(30, 30, 60, 30))) == 30 + 60 + 30
+
+
+def test_limits_of_passages_are_200_characters_and_200_tokens() -> None:
+    for spec in SUITES["llmu"].sets:
+        assert (spec.continued, spec.reference_tokens) == (200, 200)
+        assert SUITES["llmu"].new_tokens(spec, prompt_tokens=500) == 200

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,18 +12,21 @@ from sklearn.metrics import roc_auc_score
 from evaluation.dense import nll, token_logprobs
 from evaluation.tiny import evaluate, question_rows, tiny_model
 from expunge.errors import InputError
+from expunge.evaluation import SUITES
+from expunge.metrics.bootstrap import draws
+from expunge.metrics.membership import MIA_GRADNORM, MIA_MIN_K_PLUS_PLUS, MIA_ZLIB
 
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm")
 
 
 @pytest.fixture(scope="module")
 def data(sets):
-    return {"forget": sets["forget"], "retain": sets["retain"], "holdout": question_rows(["city", "red", "a", "the"])}
+    return {"forget": sets["forget"], "retain": sets["retain"], "holdout": question_rows(["z", "0", "london", "who"])}
 
 
 @pytest.fixture(scope="module")
 def results(model, tokenizer, data):
-    return evaluate(model, tokenizer, data=data, retain_model=tiny_model(1), batch_tokens=40)
+    return evaluate(model, tokenizer, data=data, retain_model=tiny_model(3), batch_tokens=40)
 
 
 def column(results, name: str, metric: str) -> list[float]:
@@ -51,8 +55,9 @@ def gradient_norm(model, tokenizer, row) -> float:
     from expunge.data import encode
 
     encoded = encode(tokenizer, row)
-    logits = model(torch.tensor([encoded.ids])).logits[0]
-    loss = torch.nn.functional.cross_entropy(logits[encoded.start - 1 : -1], torch.tensor(encoded.ids[encoded.start :]))
+    ids = encoded.ids[:-1]  # as in the released code, the end of turn is left out
+    logits = model(torch.tensor([ids])).logits[0]
+    loss = torch.nn.functional.cross_entropy(logits[encoded.start - 1 : -1], torch.tensor(ids[encoded.start :]))
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     return float(torch.stack([g.norm() for g in gradients]).mean())
 
@@ -66,7 +71,9 @@ def test_scores_and_their_auc(results, model, tokenizer, data) -> None:
         assert found == pytest.approx(scores, rel=1e-3)
         sign = 1 if "min_k" in attack else -1  # these are log-probabilities, the others losses
         measured = results.metrics[f"forget/{attack}"]
-        assert measured.value == pytest.approx(roc_auc_score(labels, sign * np.array(scores)))
+        expected_auc = roc_auc_score(labels, sign * np.array(scores))
+        assert abs(expected_auc - 0.5) > 0.05  # else a score taken the wrong way round would not be seen
+        assert measured.value == pytest.approx(expected_auc)
         assert measured.n == len(labels)
         assert measured.better == "closer_to_reference"
     assert "holdout/mia_loss" not in results.metrics
@@ -74,11 +81,15 @@ def test_scores_and_their_auc(results, model, tokenizer, data) -> None:
 
 
 def test_the_reference_attack_takes_off_the_retain_models_loss(results, model, tokenizer, data) -> None:
-    other = tiny_model(1)
+    other = tiny_model(3)
     rows = [*data["forget"], *data["holdout"]]
     scores = [nll(model, tokenizer, r, r.completion) - nll(other, tokenizer, r, r.completion) for r in rows]
     labels = [1] * len(data["forget"]) + [0] * len(data["holdout"])
-    assert results.metrics["forget/mia_reference"].value == pytest.approx(roc_auc_score(labels, -np.array(scores)))
+    expected = roc_auc_score(labels, -np.array(scores))
+    own = [nll(model, tokenizer, r, r.completion) for r in rows]
+    added = roc_auc_score(labels, np.array(scores) - 2 * np.array(own))  # as if the losses were added up
+    assert len({round(expected, 3), 0.5, round(added, 3)}) == 3  # another sign would give another number
+    assert results.metrics["forget/mia_reference"].value == pytest.approx(expected)
     assert results.companions["retain"].metrics["forget/mia_reference"].value is None
 
 
@@ -102,6 +113,27 @@ def test_privleak_compares_with_the_retain_model(results) -> None:
     assert results.summary.values["privleak"] == pytest.approx(expected)
     assert len(results.summary.ci95["privleak"]) == 2
     assert "--retain-model" in results.companions["retain"].summary.reasons["privleak"]
+
+
+def test_an_attack_needs_no_other_one(results, model, tokenizer, data) -> None:
+    """zlib reads the answer's text, min-k++ the moments: each must ask for it by itself."""
+    for attack in (MIA_ZLIB, MIA_MIN_K_PLUS_PLUS, MIA_GRADNORM):
+        suite = replace(SUITES["tofu"], metrics=(attack,), utility=(), efficacy=())
+        alone = evaluate(model, tokenizer, suite=suite, data=data).metrics[f"forget/{attack.name}"]
+        assert alone.value == pytest.approx(results.metrics[f"forget/{attack.name}"].value)
+
+
+def test_the_interval_of_privleak(results) -> None:
+    """Both models' AUCs over the same resamples of rows, by scikit-learn with counts as weights."""
+    drawn = []
+    for found in (results, results.companions["retain"]):
+        scores = [column(found, name, "mia_min_k") for name in ("forget", "holdout")]
+        labels = [1] * len(scores[0]) + [0] * len(scores[1])
+        counts = np.concatenate([draws(len(scores[0])), draws(len(scores[1]), stream=1)], axis=1)
+        drawn.append([1 - roc_auc_score(labels, [*scores[0], *scores[1]], sample_weight=line) for line in counts])
+    ours, theirs = np.array(drawn)
+    shares = 100 * (ours - theirs)[theirs > 0] / theirs[theirs > 0]
+    assert results.summary.ci95["privleak"] == pytest.approx(np.quantile(shares, [0.025, 0.975]).tolist())
 
 
 def test_without_a_holdout_nothing_is_run_for_it(model, tokenizer, sets) -> None:

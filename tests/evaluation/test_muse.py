@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
+from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.tiny import evaluate, tiny_model
+from expunge.evaluation import SUITES
 from expunge.evaluation.passes.examples import cut
-from expunge.metrics.rouge import rouge_l_f1
 
 README = """---
 configs:
@@ -64,6 +65,11 @@ def continued(model, tokenizer, text: str, new_tokens: int) -> str:
     return tokenizer.decode(ids[start:], skip_special_tokens=True)
 
 
+def rouge_l_f1(reference: str, output: str, stemmed: bool = False) -> float:
+    """By the library that MUSE's code calls, with its setting."""
+    return RougeScorer(["rougeL"], use_stemmer=stemmed).score(reference, output)["rougeL"].fmeasure
+
+
 def test_the_whole_suite(model, tokenizer, folder) -> None:
     result = evaluate(model, tokenizer, suite="muse", data=folder, retain_model=tiny_model(1))
     table = result.table.to_pylist()
@@ -77,8 +83,10 @@ def test_the_whole_suite(model, tokenizer, folder) -> None:
         for row, source in zip((r for r in table if r["set"] == f"{name}_knowmem"), ROWS[f"{name}_qa"], strict=True):
             prompt = f"{shots}Question: {source['question']}\nAnswer: "
             answer = cut(continued(model, tokenizer, prompt, 32), ("\n\n", "\nQuestion", "Question:"))
+            assert row["question"] == prompt
             assert row["generation"] == answer
             assert row["rougeL_f1"] == pytest.approx(rouge_l_f1(source["answer"], answer))
+            assert row["rougeL_f1_stemmed"] == pytest.approx(rouge_l_f1(source["answer"], answer, stemmed=True))
     assert result.metrics["forget_verbmem/rougeL_f1"].better == "lower"
     assert result.metrics["retain_knowmem/rougeL_f1"].better == "higher"
     assert result.metrics["forget/mia_min_k"].n == 5
@@ -91,8 +99,20 @@ def test_the_whole_suite(model, tokenizer, folder) -> None:
         "forget/mia_min_k",
         "forget/mia_min_k_plus_plus",
         "forget_verbmem/rougeL_f1",
+        "forget_verbmem/rougeL_f1_stemmed",
         "forget_knowmem/rougeL_f1",
+        "forget_knowmem/rougeL_f1_stemmed",
         "retain_knowmem/rougeL_f1",
+        "retain_knowmem/rougeL_f1_stemmed",
+    }
+
+
+def test_limits_of_new_tokens_are_the_papers() -> None:
+    limits = {spec.name: SUITES["muse"].new_tokens(spec, prompt_tokens=500) for spec in SUITES["muse"].sets}
+    assert {name: limits[name] for name in ("forget_verbmem", "forget_knowmem", "retain_knowmem")} == {
+        "forget_verbmem": 128,
+        "forget_knowmem": 32,
+        "retain_knowmem": 32,
     }
 
 

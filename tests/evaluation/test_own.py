@@ -55,6 +55,20 @@ def test_controls_of_another_number_are_not_paired(model, tokenizer) -> None:
     assert low <= means[0] - means[1] <= high
 
 
+def test_a_row_without_a_value_is_left_out_with_its_control(model, tokenizer) -> None:
+    """Facts on rows 0 and 1 of one set and 1 and 2 of the other: row 1 alone has both."""
+    sets = {}
+    for name, people, missing in (("forget", ["ada", "bob", "eve"], 2), ("holdout", ["red", "blue", "a"], 0)):
+        rows = question_rows(people)
+        facts = [{} if i == missing else {"fact": "book" if name == "forget" else "0"} for i in range(3)]
+        sets[name] = [Row(r.turns, r.completion, r.columns | fact) for r, fact in zip(rows, facts, strict=True)]
+    result = evaluate(model, tokenizer, suite="own", data=sets)
+    ours, theirs = (values(result, name, "fact_accuracy") for name in sets)
+    assert result.summary.values["fact_accuracy_above_holdout"] == ours[1] - theirs[1]
+    assert result.metrics["forget/fact_accuracy"].n == result.metrics["holdout/fact_accuracy"].n == 2
+    assert result.summary.ci95["fact_accuracy_above_holdout"] is None
+
+
 def test_a_file_alone_and_a_file_with_controls(model, tokenizer, tmp_path) -> None:
     file, controls = tmp_path / "forget.jsonl", tmp_path / "controls.csv"
     file.write_text(json.dumps({"prompt": "who is ada", "completion": "author"}) + "\n")

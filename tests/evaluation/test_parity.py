@@ -1,6 +1,7 @@
 """Every value of the table against a dense, readable reference, and the aggregates as the papers write them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from evaluation.dense import greedy, nll
 from evaluation.tiny import causal_tokenizer, evaluate, tiny_model
+from expunge.evaluation import SUITES
+from expunge.metrics.probability import PROBABILITY
 from expunge.metrics.rouge import rouge_l_recall
 
 RETAINED = ("retain", "real_authors", "world_facts")
@@ -41,6 +44,14 @@ def test_probability_and_truth_ratio(results, model, tokenizer, sets) -> None:
                 paraphrase = row.completion if choices else row.columns["paraphrased_answer"]
                 expected = math.exp(np.mean(wrong) - nll(model, tokenizer, row, paraphrase))
                 assert found["truth_ratio"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_share_among_choices_needs_no_truth_ratio_beside_it(results, model, tokenizer, sets) -> None:
+    suite = replace(SUITES["tofu"], metrics=(PROBABILITY,), utility=(), efficacy=())
+    alone = evaluate(model, tokenizer, suite=suite, data=sets)
+    for name in ("forget", "real_authors"):
+        key = f"{name}/probability"
+        assert alone.metrics[key].value == pytest.approx(results["tofu"].metrics[key].value)
 
 
 def test_greedy_answers_and_what_is_read_off_them(results, model, tokenizer, sets) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from evaluation.dense import nll
-from evaluation.tiny import evaluate, question_rows, tiny_model
-from expunge.data import Encoded, Row, Turn, encode
+from evaluation.tiny import TEMPLATE, causal_tokenizer, evaluate, question_rows, tiny_model
+from expunge.data import Encoded, Row, Turn, encode, encode_prompt
 from expunge.evaluation.passes.generate import generate, stop_tokens
 from expunge.evaluation.passes.plan import Prompt, plan
 from expunge.evaluation.passes.score import score
@@ -174,6 +174,60 @@ def test_greedy_limits_and_stops(model, tokenizer) -> None:
     cut = together[2][: together[2].index(first)]
     stopped = dict(pair for batch in generate(model, prompts, [2], frozenset({first})) for pair in batch)
     assert stopped == {2: cut}
+
+
+def test_the_end_of_turn_stops_where_it_is_not_the_end_token(model, sets) -> None:
+    """As in Llama 3, whose template ends an answer with <|eot_id|> while the end token is <|end_of_text|>."""
+    tokenizer = causal_tokenizer(TEMPLATE.replace("<eos>", "<bot>"))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<bot>"]})
+    turn = tokenizer.convert_tokens_to_ids("<bot>")
+    assert stop_tokens(model, tokenizer) == {turn, tokenizer.eos_token_id}
+    talkative = tiny_model()
+    with torch.no_grad():
+        talkative.lm_head.weight[turn] *= 3
+        talkative.lm_head.weight[tokenizer.eos_token_id] = 0
+    said = []
+    for row in evaluate(talkative, tokenizer, data={"forget": sets["forget"]}).table.to_pylist():
+        ids = encode_prompt(tokenizer, Row((Turn("user", row["question"]),), ""))
+        whole = talkative.generate(torch.tensor([ids]), max_new_tokens=200, do_sample=False)[0, len(ids) :].tolist()
+        if turn in whole:
+            said.append(whole.index(turn))
+            assert row["generation"] == tokenizer.decode(whole[: said[-1]], skip_special_tokens=True)
+    assert said  # some end there
+
+
+def test_nothing_is_generated_beyond_the_context(tokenizer) -> None:
+    model, positions = tiny_model(), []
+    model.config.max_position_embeddings = 40
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.eos_token_id] = 0  # no answer ends by itself
+
+    def see(module, args, kwargs) -> None:
+        if kwargs.get("attention_mask") is not None:  # the generator's; the scorer does not pad on the left
+            positions.append(int(kwargs["position_ids"].max()))
+
+    handle = model.get_decoder().register_forward_pre_hook(see, with_kwargs=True)
+    evaluate(model, tokenizer, data={"forget": question_rows(["ada"])})
+    handle.remove()
+    assert max(positions) == 38  # the fortieth token is written, not read
+
+
+def test_a_row_that_was_cut_has_no_end_of_turn(tokenizer) -> None:
+    """Its last token is text like the others, and counts."""
+    model = tiny_model()
+    row = Row((Turn("user", "who is ada"),), " ".join(["red", "blue", "the", "a", "book"] * 60))
+    found = evaluate(model, tokenizer, data={"forget": [row], "holdout": question_rows(["bob"])}).table.to_pylist()[0]
+    ids = torch.tensor([encode(tokenizer, row, max_length=256).ids])
+    start = encode(tokenizer, row).start
+    assert ids.shape[1] == 256
+    assert int(ids[0, -1]) != tokenizer.eos_token_id
+    logp = model(ids).logits[0, start - 1 : -1].log_softmax(-1)
+    targets = ids[0, start:]
+    assert found["exact_memorization"] == pytest.approx((logp.argmax(-1) == targets).float().mean().item())
+    chosen = logp.gather(-1, targets[:, None])[:, 0]
+    assert found["mia_min_k"] == pytest.approx(chosen.sort().values[: int(0.4 * len(targets))].mean().item(), rel=1e-4)
+    gradients = torch.autograd.grad(-chosen.mean(), list(model.parameters()))
+    assert found["mia_gradnorm"] == pytest.approx(float(torch.stack([g.norm() for g in gradients]).mean()), rel=1e-3)
 
 
 def test_closer_look_counts_the_prompt_in_its_limit() -> None:

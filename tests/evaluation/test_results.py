@@ -177,7 +177,7 @@ def test_retain_results_in_place_of_the_model(model, tokenizer, sets, tmp_path) 
     direct = evaluate(model, tokenizer, data=sets, retain_model=tiny_model(1))
     stored = evaluate(model, tokenizer, data=sets, retain_results=path)
     assert stored.summary.values == direct.summary.values
-    with pytest.raises(InputError, match="another forget set"):
+    with pytest.raises(InputError, match="other rows of the set 'forget'"):
         evaluate(model, tokenizer, data=sets | {"forget": sets["forget"][:2]}, retain_results=path)
     with pytest.raises(InputError, match="not both"):
         evaluate(model, tokenizer, data=sets, retain_results=path, retain_model=model)

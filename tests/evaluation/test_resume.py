@@ -3,6 +3,7 @@
 import pytest
 
 from evaluation.tiny import evaluate, question_rows, tiny_model
+from expunge.data import Row
 from expunge.evaluation.passes import run
 
 
@@ -86,6 +87,17 @@ def test_a_stream_cut_in_the_middle_is_read_up_to_there(model, tokenizer, data, 
     assert seen["score"] > 0
     assert_same(resumed, evaluate(model, tokenizer, data=data))
     assert done["score"] > 0
+
+
+@pytest.mark.parametrize("changed", ["an answer", "the order"])
+def test_parts_of_other_rows_are_not_used(model, tokenizer, data, tmp_path, seen, changed) -> None:
+    """As many rows as before: parts are named by positions, which are the same."""
+    rows = data["forget"]
+    other = rows[::-1] if changed == "the order" else [Row(rows[0].turns, "a red book", rows[0].columns), *rows[1:]]
+    out = tmp_path / "results.json"
+    killed(seen, 14, model, tokenizer, data, out)
+    found = evaluate(model, tokenizer, data=data | {"forget": other}, out=out)
+    assert_same(found, evaluate(model, tokenizer, data=data | {"forget": other}))
 
 
 def test_parts_of_another_model_are_not_used(tokenizer, data, tmp_path, seen) -> None:

@@ -1,4 +1,4 @@
-"""From per-example logs with the keys of TOFU's own evaluation to its aggregates, by the formulas of its paper.
+"""From per-example logs with the keys of TOFU's own evaluation to its aggregates, by the formulas of its released code.
 
 TOFU writes one such object per set: for each row the summed and the token-mean loss of answer, paraphrase and wrong
 answers, their token counts, and ROUGE-L recall. The numbers below are made up.
@@ -76,7 +76,7 @@ def table_of(logs):
 
 
 def aggregates(log: dict, key: str) -> tuple[float, float, float]:
-    """Probability, ROUGE-L recall and truth ratio as TOFU's paper defines them."""
+    """Probability, ROUGE-L recall and truth ratio as TOFU's released code computes them."""
     answers = [np.exp(-log["avg_gt_loss"][i]) for i in log["avg_gt_loss"]]
     if "wo_options" in key:
         wrong = [np.exp(-np.array(log["average_perturb_loss"][i])).sum() for i in log["avg_gt_loss"]]
@@ -87,7 +87,7 @@ def aggregates(log: dict, key: str) -> tuple[float, float, float]:
 
 
 def truth_ratios(log: dict) -> list[float]:
-    """R_truth: the geometric mean probability of wrong answers over the paraphrase's."""
+    """R_truth: the geometric mean probability of wrong answers over the paraphrase's (the paper: arithmetic mean)."""
     pairs = zip(log["average_perturb_loss"].values(), log["avg_paraphrased_loss"].values(), strict=True)
     return [float(np.prod(np.exp(-np.array(wrong))) ** (1 / len(wrong)) / np.exp(-right)) for wrong, right in pairs]
 

@@ -33,6 +33,9 @@ def test_loss_and_zlib_count_the_end_of_turn() -> None:
 
 def test_min_k_does_not() -> None:
     assert min_k(Example("forget", answer=completion(*LOGPROBS))) == pytest.approx((-4.0 - 3.0) / 2)  # 40 % of five
+    assert min_k(Example("forget", answer=completion(*LOGPROBS[:4], -9.0))) == -4.0  # of four: 1.6, rounded down
+    twenty = completion(*[-float(i) for i in range(20)], -9.0)
+    assert min_k(Example("forget", answer=twenty)) == pytest.approx(-(19 + 12) / 2)  # the mean of eight
     assert min_k(Example("forget", answer=completion(-2.0, -1.0))) == -2.0  # at least one token
     assert min_k(Example("forget", answer=completion(-1.0))) is None  # the end of turn alone
 
@@ -43,6 +46,8 @@ def test_min_k_plus_plus_normalises_each_token() -> None:
     assert min_k_plus_plus(example) == pytest.approx((-2.0 + 0.0) / 2)  # of 1, -2, 1, 0, 2.5
     certain = Example("forget", answer=completion(-0.0, -9.0, mean=np.zeros(2), std=np.zeros(2)))
     assert np.isfinite(min_k_plus_plus(certain))
+    sure = Example("forget", answer=completion(-0.1, -9.0, mean=np.zeros(2), std=np.full(2, 0.01)))
+    assert min_k_plus_plus(sure) == pytest.approx(-10.0)  # a small deviation is taken as it is
     assert min_k_plus_plus(Example("forget", answer=completion(*LOGPROBS))) is None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expunge.metrics import METRICS
-from expunge.metrics.bootstrap import draws, mean_interval, resampled_means
+from expunge.metrics.bootstrap import draws, mean_interval, resampled_means, wilson
 from expunge.metrics.summaries import forget_efficacy, forget_quality, harmonic_mean, harmonic_means
 
 
@@ -48,9 +48,18 @@ def test_the_interval_is_deterministic_and_close_to_the_normal_one() -> None:
     values = np.random.default_rng(7).normal(size=400)
     low, high = mean_interval(values)
     assert (low, high) == mean_interval(values)
+    draws.cache_clear()  # as another process draws
+    assert (low, high) == mean_interval(values)
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert low == pytest.approx(values.mean() - half, abs=0.2 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.2 * half)
+
+
+def test_wilson_agrees_with_a_published_example() -> None:
+    """Wilson's interval of 15 in 50 (p = 0.3): [0.1910, 0.4375] in standard tables."""
+    assert wilson(0.3, 50) == pytest.approx((0.1910, 0.4375), abs=5e-5)
+    assert wilson(0.0, 20) == (0.0, pytest.approx(0.1611, abs=5e-5))  # Wilson's never leaves [0, 1]
+    assert wilson(1.0, 20)[1] == 1.0
 
 
 def test_unmeasured_examples_are_left_out_of_the_resampled_means() -> None:

@@ -7,7 +7,7 @@ import pytest
 from expunge.metrics import Example
 from expunge.metrics.entailment import entailment
 from expunge.metrics.facts import FACT_ACCURACY, has_fact
-from expunge.metrics.rouge import ROUGE_L_RECALL, rouge_l_f1, rouge_l_recall
+from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_F1_STEMMED, ROUGE_L_RECALL, rouge_l_f1, rouge_l_recall
 from expunge.metrics.similarity import cosine_similarity
 from expunge.metrics.token_entropy import TOKEN_ENTROPY, token_entropy
 
@@ -16,6 +16,15 @@ def test_rouge_l_recall_counts_stemmed_words_in_order() -> None:
     assert rouge_l_recall("she was writing long novels", "she wrote long novel") == pytest.approx(3 / 5)
     assert rouge_l_recall("a b c d", "d c b a") == pytest.approx(1 / 4)
     assert rouge_l_f1("a b c d", "a b") == pytest.approx(2 / 3)
+
+
+def test_muse_does_not_stem_and_openunlearning_does() -> None:
+    reference, output = "she was writing long novels", "she was writing long novel"
+    assert rouge_l_f1(reference, output) == pytest.approx(4 / 5)
+    assert rouge_l_f1(reference, output, stemmed=True) == 1.0
+    example = Example("forget", generation=output, reference=reference)
+    assert ROUGE_L_F1.per_example(example) == pytest.approx(4 / 5)
+    assert ROUGE_L_F1_STEMMED.per_example(example) == 1.0
 
 
 def test_rouge_of_an_empty_generation_is_zero() -> None:
@@ -41,6 +50,7 @@ def test_token_entropy() -> None:
 def test_a_fact_is_found_whatever_case_and_white_space() -> None:
     assert has_fact("Castle  Street 5", "It is in castle street\n5, I think.")
     assert has_fact("Zürich", "She was born in ZU\u0308RICH.")  # decomposed umlaut
+    assert has_fact("Office 5", "She sat in O\ufb03ce \uff15.")  # a ligature, a digit of full width
     assert not has_fact("Castle Street 5", "Castle Street 6")
     assert not has_fact("", "anything")
     assert FACT_ACCURACY.per_example(Example("forget", generation="in Paris", fact="paris")) == 1.0
@@ -60,3 +70,5 @@ def test_entailment_needs_a_tenth_of_the_reference() -> None:
     assert entailment(Example("forget", generation="one two", reference=reference, entails=True)) == 1.0
     assert entailment(Example("forget", generation="one two", reference=reference, entails=False)) == 0.0
     assert entailment(Example("forget", generation="one two", reference=reference)) is None
+    tenth = "one two three four five six seven eight nine ten"
+    assert entailment(Example("forget", generation="one", reference=tenth, entails=True)) == 1.0  # below it, not at it

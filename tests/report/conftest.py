@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from signed import write_signed
+
 SETS = {"forget": 40, "retain": 60, "real_authors": 50, "world_facts": 50}
 UTILITY = ("probability", "rougeL_recall", "truth_ratio")
 NAMES = ("Ada Quill", "Bero Tamsin", "Cilla Marsh", "Dov Ansel", "Edda Prior")
@@ -140,8 +142,9 @@ def write_results(
         "reasons": reasons,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(results, allow_nan=False))
-    pq.write_table(pa.Table.from_pylist(table), file.with_suffix(".examples.parquet"))
+    examples = pa.Table.from_pylist(table)
+    write_signed(file, results, examples)
+    pq.write_table(examples, file.with_suffix(".examples.parquet"))
     return file
 
 

@@ -1,15 +1,8 @@
 """A page says where the models on it do not belong together."""
 
-import json
-
 from expunge.report import load_comparison
 from expunge.report.checks import doubts
-
-
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+from signed import change
 
 
 def said(*runs):
@@ -28,15 +21,15 @@ def test_unchanged_weights_are_said(make_run):
 
 def test_a_run_from_another_target_is_said(make_run):
     run = make_run()
-    edit(run / "environment.json", lambda e: e["fingerprints"].update(target_model="weights-older"))
+    change(run / "environment.json", lambda e: e["fingerprints"].update(target_model="weights-older"))
     assert "was unlearned from another model (weights-older) than the target shown here (weights-t)" in said(run)
 
 
 def test_other_tokenizers_settings_and_code_are_said(make_run):
     run = make_run()
-    edit(run / "results.retain.json", lambda r: r["recipe"].update(tokenizer="tokenizer-1", fingerprint="settings-1"))
+    change(run / "results.retain.json", lambda r: r["recipe"].update(tokenizer="tokenizer-1", fingerprint="settings-1"))
     assert "retain model and target have different tokenizers" in said(run)
-    edit(run / "results.retain.json", lambda r: r["recipe"].update(tokenizer="tokenizer-0"))
+    change(run / "results.retain.json", lambda r: r["recipe"].update(tokenizer="tokenizer-0"))
     assert "retain model and target were measured with different settings" in said(run)
-    edit(run / "results.json", lambda r: r["code"].update(version="9.9"))
+    change(run / "results.json", lambda r: r["code"].update(version="9.9"))
     assert "NPO+GD and target were measured by different versions of the code" in said(run)

@@ -1,6 +1,5 @@
 """The report of suite llmu: its own leading numbers, its sets in words, and what the run cost."""
 
-import json
 import re
 
 import pytest
@@ -12,6 +11,7 @@ from expunge.report import write_report
 from expunge.report.load import load_comparison
 from expunge.report.verdict import judge
 from expunge.report.words import number
+from signed import change
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,8 @@ def test_the_rates_lead_the_verdict(results) -> None:
 
 def test_what_was_not_there_cannot_become_rarer(make_run) -> None:
     folder = make_run(facts=0, retain=False)
-    raw = json.loads((folder / "results.target.json").read_text())
-    raw["metrics"]["forget/fact_accuracy"]["value"] = 0.0
-    (folder / "results.target.json").write_text(json.dumps(raw))
+    target = folder / "results.target.json"
+    change(target, lambda raw: raw["metrics"]["forget/fact_accuracy"].update(value=0.0))
     comparison = load_comparison([folder])
     found = judge(comparison.runs[0], comparison.target, None).findings[0]
     assert found.status == "open"
@@ -59,16 +58,13 @@ def test_what_was_not_there_cannot_become_rarer(make_run) -> None:
 
 def test_the_cost_of_a_run_is_a_count(make_run, tmp_path) -> None:
     folder = make_run()
-    raw = json.loads((folder / "results.json").read_text())
-    raw["summary"] |= {"flops": 1.25e15, "flops_tokens": 5400}
-    (folder / "results.json").write_text(json.dumps(raw))
+    change(folder / "results.json", lambda raw: raw["summary"].update(flops=1.25e15, flops_tokens=5400))
     cost = load_comparison([folder]).runs[0].summary("flops")
     assert (cost.n, cost.ci95, cost.better) == (5400, None, "lower")
     page = write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "1.25e+15" in page
-    raw["summary"]["flops"] = None
-    raw["reasons"]["flops"] = "the run's log does not count this"
-    (folder / "results.json").write_text(json.dumps(raw))
+    why = "the run's log does not count this"
+    change(folder / "results.json", lambda raw: (raw["summary"].update(flops=None), raw["reasons"].update(flops=why)))
     assert "does not count this" in write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -10,6 +10,9 @@ import typer
 def compare(
     results: Annotated[list[Path], typer.Argument(metavar="A.json B.json ...", help="Results files or run folders.")],
     out: Annotated[Path | None, typer.Option(help="Write the table to a .md, .csv or .html file.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="The custom suite the results were measured with.")
+    ] = None,
 ) -> None:
     """Compare the first results with each of the others, row by row of the same data."""
     from expunge.errors import InputError
@@ -18,7 +21,7 @@ def compare(
 
     if out is not None and out.suffix not in FORMATS:
         raise InputError(f"{out}: the table is written as {', '.join(FORMATS)}.")
-    found = compare_results(results)
+    found = compare_results(results, suite)
     if out is not None:
         from expunge.files import whole_file
 

@@ -11,7 +11,10 @@ def evaluate_model(
     data: Annotated[str | None, typer.Option(help="Folder or Hub id with the suite's configurations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Results file to write, e.g. RUN/results.json.")] = None,
     suite: Annotated[
-        str, typer.Option(help="tofu, closer_look, closer_look_real_people, muse, llmu, own, wmdp or general.")
+        str,
+        typer.Option(
+            help="tofu, closer_look, closer_look_real_people, muse, llmu, own, wmdp, general, or FILE.py:NAME."
+        ),
     ] = "tofu",
     forget_split: Annotated[
         str | None, typer.Option(help="e.g. forget10; needed where the data has several forget splits.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expunge.errors import InputError, unknown
+from expunge.errors import InputError
 from expunge.evaluation.request import JudgeModels
 from expunge.evaluation.results.aggregate import (
     SUMMARIES,
@@ -20,7 +20,8 @@ from expunge.evaluation.results.aggregate import (
 )
 from expunge.evaluation.results.comparable import check_comparable
 from expunge.evaluation.results.schema import Results, load_results
-from expunge.evaluation.suites import SUITES, Suite
+from expunge.evaluation.suites import SUITES, Suite, find_suite
+from expunge.evaluation.suites.definition import fingerprint_suite
 from expunge.evaluation.suites.judged import with_judges
 from expunge.metrics import Better
 from expunge.metrics.bootstrap import interval, resampled_means
@@ -46,7 +47,7 @@ class Difference:
     first: float
     other: float
     difference: float
-    ci95: list[float] | None
+    ci95: tuple[float, float] | None
     n: int
     better: Better
 
@@ -65,25 +66,24 @@ class Difference:
         return "better" if (self.difference > 0) == (self.better == "higher") else "worse"
 
 
-def compare(paths: Sequence[str | Path]) -> list[Difference]:
+def compare(paths: Sequence[str | Path], suite: str | Suite | None = None) -> list[Difference]:
     """Compare the first results with each of the others.
 
     Args:
         paths: results.json files, or run folders that hold one.
+        suite: the custom suite that they were measured with; a shipped one is known from the files.
 
     Raises:
-        InputError: fewer than two, or of different suites or rows.
+        InputError: fewer than two, of different suites or rows, or of a suite that is not there.
     """
     if len(paths) < 2:
         raise InputError("Two results or more are compared: expunge compare A.json B.json ...")
     files = [Path(path) / "results.json" if Path(path).is_dir() else Path(path) for path in paths]
     results = [load_results(file) for file in files]
-    if results[0].suite not in SUITES:
-        raise unknown(f"suite of {files[0]}", results[0].suite, SUITES)
-    suite = SUITES[results[0].suite]
     given = results[0].recipe
     fluency = (given.get("fluency_model") or {}).get("name")
-    suite = with_judges(suite, JudgeModels(classifiers=given.get("classifiers") or {}, fluency_model=fluency))
+    judges = JudgeModels(classifiers=given.get("classifiers") or {}, fluency_model=fluency)
+    suite = with_judges(_suite_of(files[0], results[0], suite), judges)
     found: list[Difference] = []
     for file, other in zip(files[1:], results[1:], strict=True):
         check_comparable(files[0], results[0], file, other)
@@ -92,40 +92,58 @@ def compare(paths: Sequence[str | Path]) -> list[Difference]:
     return found
 
 
+def _suite_of(file: Path, results: Results, given: str | Suite | None) -> Suite:
+    """The suite that results were measured with. Code that a results file names is never run: a user must name it."""
+    if given is None and results.suite not in SUITES:
+        raise InputError(
+            f"{file} was measured with the custom suite {results.suite!r}. Name it: expunge compare ... --suite "
+            "FILE.py:NAME"
+        )
+    suite = SUITES[results.suite] if given is None else find_suite(given)
+    if fingerprint_suite(suite) != results.recipe.get("suite_fingerprint"):
+        raise InputError(
+            f"{file} was measured with another definition of suite {results.suite!r} than "
+            f"{'this version has' if given is None else given}: its sets, limits or metrics differ. Name the custom "
+            "suite it was measured with (--suite FILE.py:NAME), or measure again with `expunge eval`."
+        )
+    return suite
+
+
 def differences(name: str, suite: Suite, first: Results, other: Results) -> Iterator[Difference]:
     """Every difference between two results that were measured in both."""
     sets = [spec.name for spec in suite.sets if spec.name in first.data.sets and spec.name in other.data.sets]
     for key in SUMMARIES:
         (ours, missing), (theirs, missing_there) = (parts_of(key, suite, r.examples, sets) for r in (first, other))
         if ours and missing == missing_there:
-            pair = [SUMMARIES[key].value([float(np.nanmean(v)) for v in parts.values()]) for parts in (ours, theirs)]
-            drawn = [resampled_summary(key, parts) for parts in (ours, theirs)]
-            between = None if any(d is None for d in drawn) else interval(drawn[1] - drawn[0])
+            a, b = (SUMMARIES[key].value([float(np.nanmean(v)) for v in parts.values()]) for parts in (ours, theirs))
+            drawn, drawn_there = (resampled_summary(key, parts) for parts in (ours, theirs))
+            between = None if drawn is None or drawn_there is None else interval(drawn_there - drawn)
             n = sum(first.data.sets[s].rows for s in {part.split("/")[0] for part in ours})
-            yield Difference(name, f"{key}_partial" if missing else key, *pair, pair[1] - pair[0], between, n, "higher")
+            yield Difference(name, f"{key}_partial" if missing else key, a, b, b - a, between, n, "higher")
     for spec in (s for s in suite.sets if s.name in sets and s.kind != "holdout"):
         for metric in suite.metrics_of(spec):
             key = f"{spec.name}/{metric.name}"
             if metric.relative_to is not None:
                 continue  # each was measured against its own reference model
             if metric.member:
-                scores = [membership_scores(metric, spec, suite, r.examples, None) for r in (first, other)]
-                if any(s is None for s in scores):
+                scores, scores_there = (
+                    membership_scores(metric, spec, suite, r.examples, None) for r in (first, other)
+                )
+                if scores is None or scores_there is None:
                     continue
-                pair = [auc(*s, metric.member) for s in scores]
-                drawn = [resampled_aucs(*s, metric.member) for s in scores]
-                n = sum(map(len, scores[0]))
-                between = interval(drawn[1] - drawn[0]) if min(map(len, scores[0])) > 1 else None
-                yield Difference(name, key, *pair, pair[1] - pair[0], between, n, metric.better[spec.kind])
+                a, b = auc(*scores, metric.member), auc(*scores_there, metric.member)
+                change = resampled_aucs(*scores_there, metric.member) - resampled_aucs(*scores, metric.member)
+                between = interval(change) if min(map(len, scores)) > 1 else None
+                yield Difference(name, key, a, b, b - a, between, sum(map(len, scores)), metric.better[spec.kind])
                 continue
             ours, theirs = (terms_of(metric, spec, r.examples) for r in (first, other))
             both = ~np.isnan(ours) & ~np.isnan(theirs)
             if not both.any():
                 continue
             change = np.where(both, theirs - ours, np.nan)
-            pair = [float(ours[both].mean()), float(theirs[both].mean())]
+            a, b = float(ours[both].mean()), float(theirs[both].mean())
             between = interval(resampled_means(change)) if both.sum() > 1 else None
-            yield Difference(name, key, *pair, pair[1] - pair[0], between, int(both.sum()), metric.better[spec.kind])
+            yield Difference(name, key, a, b, b - a, between, int(both.sum()), metric.better[spec.kind])
 
 
 HEADINGS = ("results", "metric", "first", "other", "difference", "95 % interval", "n", "better", "verdict")

@@ -1,6 +1,7 @@
 """The public entry: evaluate a model, and its retain and target models where they are given."""
 
 import gc
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,18 +24,32 @@ from expunge.evaluation.passes.vllm import Vllm, check_readable, find_vllm, vllm
 from expunge.evaluation.request import ComparedWith, Execution, JudgeModels, ModelLike, Questions
 from expunge.evaluation.results.aggregate import add_controls, measurements, summarise
 from expunge.evaluation.results.cost import Cost, add_cost, run_cost
-from expunge.evaluation.results.fingerprints import code_section, data_section, recipe_section, same
+from expunge.evaluation.results.fingerprints import (
+    code_section,
+    data_section,
+    measured_key,
+    model_section,
+    recipe_section,
+    same,
+)
 from expunge.evaluation.results.resume import Parts
-from expunge.evaluation.results.retain import RetainNumbers, add_comparison, from_results, read_retain_results
+from expunge.evaluation.results.retain import (
+    RetainNumbers,
+    add_comparison,
+    comparable,
+    from_results,
+    read_retain_results,
+)
 from expunge.evaluation.results.schema import Data, Model, Results, load_results
 from expunge.evaluation.results.table import build_table
 from expunge.evaluation.suites import find_suite
+from expunge.evaluation.suites.definition import fingerprint_suite
 from expunge.evaluation.suites.judged import with_judges
 from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, load_model
+from expunge.models import causal_model, check_head, load_model
 from expunge.runs import companion_path, parts_path
 
 Examples = Mapping[str, Sequence[Example]]
@@ -42,9 +57,10 @@ Examples = Mapping[str, Sequence[Example]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every model of one evaluation."""
+    """What is the same for every model of one evaluation; `definition` is the suite's fingerprint, judges aside."""
 
     suite: Suite
+    definition: str
     data: EvaluationData
     judges: tuple[Judge, ...]
     execution: Execution
@@ -116,6 +132,7 @@ def evaluate(
 def _setting(questions: Questions, models: JudgeModels, execution: Execution) -> Setting:
     """Check what was asked for, and read the rows."""
     suite = find_suite(questions.suite)
+    definition = fingerprint_suite(suite)
     processes.start()
     if execution.vllm is not None and processes.together():
         raise InputError("vLLM answers in one process: leave --vllm out, or do not launch several.")
@@ -128,7 +145,8 @@ def _setting(questions: Questions, models: JudgeModels, execution: Execution) ->
         data = EvaluationData(folder, None, {}, {})
     else:
         data = load_sets(questions, suite)
-    return Setting(suite, data, judges, execution, None if execution.vllm is None else find_vllm(execution.vllm))
+    vllm = None if execution.vllm is None else find_vllm(execution.vllm)
+    return Setting(suite, definition, data, judges, execution, vllm)
 
 
 def _evaluate_one(
@@ -140,14 +158,16 @@ def _evaluate_one(
     retain: RetainNumbers | None = None,
 ) -> Results:
     """Evaluate one model, or take the table of an earlier evaluation of the very same."""
-    path = str(model) if isinstance(model, str | Path) else model.name_or_path
+    path = str(model) if isinstance(model, str | Path) else str(model.name_or_path)
     if setting.vllm is not None:
         check_readable(model)
     loaded, tokenizer = _loaded(model, tokenizer, setting.execution.device)
     check_head(loaded)
-    identity = Model(path, fingerprint(loaded))
+    identity = model_section(path, loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
-    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original)
+    recipe = recipe_section(
+        setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original
+    )
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
         sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
@@ -155,10 +175,9 @@ def _evaluate_one(
         table = build_table(setting.suite, sets, judged)
     else:
         sets, data = _windows(loaded, tokenizer, setting.data.sets), data_section(setting.data, setting.suite)
-        earlier = _earlier(out, identity.fingerprint, data, recipe)
+        earlier = _earlier(out, identity, data, recipe)
         if earlier is None:
-            key = fingerprint_json([identity.fingerprint, data.sets, recipe["fingerprint"], code_section()])
-            store = None if out is None else Parts(parts_path(out), key)
+            store = None if out is None else Parts(parts_path(out), measured_key(identity, data, recipe))
             work, stop = plan(setting.suite, sets, tokenizer, _context(loaded)), stop_tokens(loaded, tokenizer)
             measured = _measured(loaded, tokenizer, setting, work, title, store)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
@@ -208,14 +227,16 @@ def _results(
 ) -> Results:
     """From the table of examples to results; no model is needed any more."""
     suite, names = setting.suite, list(data.sets)
+    retain, why = comparable(retain, recipe)
     metrics = measurements(suite, table, names, None if retain is None else retain.table)
     summary = summarise(suite, table, names, data.left_out)
     add_controls(summary, suite, table, names)
     if leak_threshold is not None:
         summary.values["leak_threshold"] = leak_threshold
-    add_comparison(summary, suite, table, recipe["tokenizer"], metrics, retain)
     add_cost(summary, cost)
-    return Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
+    results = Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
+    add_comparison(results, suite, retain, why)
+    return results
 
 
 def _windows(
@@ -243,15 +264,16 @@ def _loaded(
     return (model if device is None else model.to(device)), tokenizer
 
 
-def _earlier(out: str | Path | None, weights: str, data: Data, recipe: Mapping[str, Any]) -> Results | None:
-    """Results of an earlier evaluation at `out`, if they are of the same weights, rows, settings and code."""
+def _earlier(out: str | Path | None, model: Model, data: Data, recipe: Mapping[str, Any]) -> Results | None:
+    """Results of an earlier evaluation at `out`, if they are of the same model, rows, settings and code."""
     if out is None or not Path(out).is_file():
         return None
     try:
         earlier = load_results(out)
-    except InputError:  # cut short, or of another version: measured again and replaced
+    except InputError as error:  # edited, cut short or of another version: replaced
+        warnings.warn(f"{error} That is done now.", stacklevel=2)
         return None
-    return earlier if earlier.table is not None and same(earlier, weights, data, recipe) else None
+    return earlier if earlier.table is not None and same(earlier, model, data, recipe) else None
 
 
 def _beside(out: str | Path | None, role: str) -> Path | None:

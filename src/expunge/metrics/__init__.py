@@ -19,7 +19,7 @@ from expunge.metrics.membership import (
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
 from expunge.metrics.perplexity import PERPLEXITY
 from expunge.metrics.probability import PROBABILITY, PROBABILITY_GAP
-from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_RECALL, ROUGE_L_RECALL_UNICODE
+from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_F1_STEMMED, ROUGE_L_RECALL, ROUGE_L_RECALL_UNICODE
 from expunge.metrics.similarity import COSINE_SIMILARITY, ORIGINAL_SIMILARITY
 from expunge.metrics.token_entropy import TOKEN_ENTROPY
 from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOFU
@@ -29,6 +29,7 @@ METRICS: tuple[Metric, ...] = (
     ROUGE_L_RECALL,
     ROUGE_L_RECALL_UNICODE,
     ROUGE_L_F1,
+    ROUGE_L_F1_STEMMED,
     TRUTH_RATIO_TOFU,
     TRUTH_RATIO_CLOSER_LOOK,
     TOKEN_ENTROPY,

@@ -93,7 +93,8 @@ class Example:
         similarity: cosine of the sentence embeddings of the greedy answer and the truth.
         entails: whether the NLI model finds that premise entails hypothesis (suite-specific direction).
         correct: what a task of lm-evaluation-harness says of the answer, in [0, 1].
-        gradient_norm: mean over parameter tensors of the L2 norm of the gradient of the answer's token-mean loss.
+        gradient_norm: mean over parameter tensors of the L2 norm of the gradient of the answer's token-mean loss,
+            without end-of-turn.
         labels: what each classifier says of the greedy answer, by the classifier's name.
         reward: what the reward model gives the greedy answer to the prompt.
         fluency_nll: nll/T of the greedy answer under the fluency model, in nats per token; None for an empty answer.

@@ -42,7 +42,8 @@ def leak_threshold(passages: Sequence[str]) -> float | None:
         generator = np.random.default_rng(SEED)
         first = generator.integers(n, size=PAIRS)
         pairs = list(zip(first, (first + generator.integers(1, n, size=PAIRS)) % n, strict=True))
-    return THRESHOLD_SHARE * float(np.mean([bleu(passages[i], passages[j]) for i, j in pairs]))
+    values = [bleu(passages[i], passages[j]) for i, j in pairs]
+    return THRESHOLD_SHARE * float(np.mean([value for value in values if value is not None]))
 
 
 def of_passage(example: Example) -> float | None:

@@ -1,4 +1,4 @@
-"""95 % bootstrap intervals over examples, the same draws for every metric of a set, from a fixed seed."""
+"""95 % intervals: by bootstrap over examples, the same draws for every metric of a set; Wilson's for shares."""
 
 from functools import cache
 
@@ -44,3 +44,11 @@ def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
     if np.count_nonzero(~np.isnan(values)) < 2:
         return None
     return interval(resampled_means(values))
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (1927) of a share of `n` rows that each gave yes or no."""
+    from scipy.stats import binomtest
+
+    ends = binomtest(round(share * n), n).proportion_ci(LEVEL, method="wilson")
+    return float(ends.low), float(ends.high)

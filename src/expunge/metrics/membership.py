@@ -57,7 +57,10 @@ def auc(forget: np.ndarray, holdout: np.ndarray, member: Member) -> float:
         holdout: scores [m], not empty.
         member: which scores speak for membership.
     """
-    return float(_wins(forget, holdout, member).mean())
+    from scipy.stats import mannwhitneyu  # reports need none of it
+
+    pair = (forget, holdout) if member == "higher" else (holdout, forget)
+    return float(mannwhitneyu(*pair, method="asymptotic").statistic / (len(forget) * len(holdout)))
 
 
 def resampled_aucs(forget: np.ndarray, holdout: np.ndarray, member: Member) -> np.ndarray:
@@ -150,7 +153,7 @@ MIA_GRADNORM = _attack(
     "mia_gradnorm",
     lambda example: example.gradient_norm,
     "lower",
-    "mean over parameter tensors of the L2 norm of the gradient of the row's token-mean loss",
+    "mean over parameter tensors of the L2 norm of the gradient of the row's token-mean loss, without end-of-turn",
     frozenset({"answer", "gradient"}),
     "gradient norm",
     "the same by the norm of the gradient",

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 @cache
-def _published_scorer() -> "RougeScorer":
+def _published_scorer(stemmed: bool) -> "RougeScorer":
     from rouge_score.rouge_scorer import RougeScorer
 
     # The published suites use the library's own tokenizer, which keeps [a-z0-9] alone: Cyrillic, Greek or Chinese text
     # scores 0 whatever was leaked, and accented words fall apart. Right for comparison with the papers' numbers only.
-    return RougeScorer(["rougeL"], use_stemmer=True)
+    return RougeScorer(["rougeL"], use_stemmer=stemmed)
 
 
 def rouge_l_recall(reference: str, output: str) -> float:
     """Share of the reference's (stemmed) words that the output has in the same order; 0 if either has no word."""
-    return float(_published_scorer().score(reference, output)["rougeL"].recall)
+    return float(_published_scorer(stemmed=True).score(reference, output)["rougeL"].recall)
 
 
-def rouge_l_f1(reference: str, output: str) -> float:
-    """F1 of ROUGE-L with stemming, as MUSE (arXiv 2407.06460) scores verbatim and knowledge memorisation."""
-    return float(_published_scorer().score(reference, output)["rougeL"].fmeasure)
+def rouge_l_f1(reference: str, output: str, stemmed: bool = False) -> float:
+    """F1 of ROUGE-L: words as they are in MUSE (arXiv 2407.06460), stemmed in OpenUnlearning (arXiv 2506.12618)."""
+    return float(_published_scorer(stemmed).score(reference, output)["rougeL"].fmeasure)
 
 
 # Scripts written without spaces between words: each character counts as a word.
@@ -97,7 +97,18 @@ ROUGE_L_F1 = Metric(
     per_example=lambda example: (
         None if example.generation is None else rouge_l_f1(example.reference, example.generation)
     ),
-    definition="suite muse; ROUGE-L F1 of the greedy continuation (VerbMem) or answer (KnowMem), words stemmed",
+    definition="suite muse; ROUGE-L F1 of the greedy continuation (VerbMem) or answer (KnowMem), words not stemmed",
     source="2407.06460",
+    needs=frozenset({"generation"}),
+)
+ROUGE_L_F1_STEMMED = Metric(
+    name="rougeL_f1_stemmed",
+    label="ROUGE-L F1, stemmed",
+    meaning="the same with words stemmed, as OpenUnlearning scores it",
+    per_example=lambda example: (
+        None if example.generation is None else rouge_l_f1(example.reference, example.generation, stemmed=True)
+    ),
+    definition="suite muse; `rougeL_f1` with words stemmed, as OpenUnlearning scores it",
+    source="2506.12618",
     needs=frozenset({"generation"}),
 )

@@ -1,7 +1,9 @@
 """Summaries over sets: utility, efficacy, forget quality, privleak (arXiv 2401.06121, 2410.08109, 2407.06460)."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,16 +55,15 @@ SUMMARIES = {
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """n / sum(1/v); 0 as soon as one value is 0: utility lost on one side is not made up on another."""
-    if min(values) <= 0:
-        return 0.0
-    return len(values) / sum(1 / v for v in values)
+    """n / sum(1/v); 0 as soon as one value is 0 or less: utility lost on one side is not made up on another."""
+    return float(statistics.harmonic_mean([max(0.0, value) for value in values]))
 
 
 def harmonic_means(values: np.ndarray) -> np.ndarray:
-    """`harmonic_mean` of each column of [parts, draws]."""
-    with np.errstate(divide="ignore"):
-        return np.where(values.min(axis=0) <= 0, 0.0, len(values) / (1 / np.maximum(values, 1e-300)).sum(axis=0))
+    """`harmonic_mean` of each column of [parts, draws]; a column without a value in it has none."""
+    from scipy.stats import hmean
+
+    return hmean(np.maximum(values, 0.0), axis=0)
 
 
 def forget_efficacy(values: Sequence[float]) -> float:
@@ -91,7 +92,7 @@ def forget_quality(truth_ratios: np.ndarray, reference: np.ndarray) -> ForgetQua
     """
     from scipy import stats  # reports need none of it
 
-    test = stats.ks_2samp(1 / truth_ratios, 1 / reference)
+    test: Any = stats.ks_2samp(1 / truth_ratios, 1 / reference)
     return ForgetQuality(float(test.pvalue), float(test.statistic), len(truth_ratios), len(reference))
 
 

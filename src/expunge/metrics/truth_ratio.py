@@ -9,7 +9,10 @@ LARGEST_EXPONENT = 700.0  # exp(709) is the largest float64: r and 1/r both stay
 
 
 def truth_ratio(example: Example) -> float | None:
-    """r = p(paraphrase) / geometric-mean_j p(wrong_j); above 1 the model prefers the truth."""
+    """r = p(paraphrase) / geometric-mean_j p(wrong_j); above 1 the model prefers the truth.
+
+    The mean is that of the released code; the formula of 2401.06121 has the arithmetic mean of p(wrong_j).
+    """
     wrong = mean_token_nll(example.wrong)
     if example.paraphrase is None or example.paraphrase.token_nll is None or wrong is None:
         return None

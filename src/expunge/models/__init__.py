@@ -4,6 +4,7 @@ from expunge.models.attach import attach_views, causal_model, run_views
 from expunge.models.fingerprint import (
     fingerprint,
     fingerprint_code,
+    fingerprint_config,
     fingerprint_json,
     fingerprint_rows,
     fingerprint_tokenizer,
@@ -25,6 +26,7 @@ __all__ = [
     "check_layer",
     "fingerprint",
     "fingerprint_code",
+    "fingerprint_config",
     "fingerprint_json",
     "fingerprint_rows",
     "fingerprint_tokenizer",

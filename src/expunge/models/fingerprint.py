@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import expunge
 from expunge.data.rows import Row
@@ -20,6 +20,20 @@ from expunge.files import whole_file
 
 # Versions of libraries that turn texts into token ids.
 TOKENIZING = ("transformers", "tokenizers", "jinja2")
+# Keys of a configuration that no number depends on: where it is from, and what a forward returns or keeps.
+NO_NUMBER = {
+    "_from_model_config",
+    "_name_or_path",
+    "architectures",
+    "chunk_size_feed_forward",
+    "dtype",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -32,15 +46,28 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_config(model: PreTrainedModel) -> str:
+    """Hash what a model's numbers depend on beside its weights: class, configuration, generation configuration."""
+    generation = model.generation_config.to_dict() if model.can_generate() and model.generation_config else {}
+    return fingerprint_json([type(model).__name__, _numeric(model.config.to_dict()), _numeric(generation)])
+
+
 def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash all of a tokenizer that token ids depend on: vocabulary, merges, normaliser, pre-tokenizer, post-processor,
     added and special tokens, chat template. Padding and truncation are set by each call and are left out."""
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    settings = [type(tokenizer).__name__, special, tokenizer.chat_template, tokenizer.split_special_tokens]
-    if not tokenizer.is_fast:
+    decoded = [tokenizer.split_special_tokens, tokenizer.clean_up_tokenization_spaces, tokenizer.all_special_ids]
+    settings = [type(tokenizer).__name__, special, tokenizer.chat_template, decoded]
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         return fingerprint_json([settings, sorted(tokenizer.get_vocab().items()), tokenizer.init_kwargs])
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     return fingerprint_json([settings, {k: v for k, v in backend.items() if k not in ("padding", "truncation")}])
+
+
+def _numeric(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, and those inside it, without the keys that no number depends on."""
+    kept = {key: value for key, value in config.items() if key not in NO_NUMBER}
+    return {key: _numeric(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def fingerprint_rows(rows: Iterable[Row]) -> str:

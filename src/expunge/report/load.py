@@ -151,7 +151,10 @@ def results_file(path: Path) -> Path:
 
 def load_run(file: Path, name: str | None = None) -> RunResult:
     """Read one results file and what lies beside it."""
+    from expunge.report.words import learn  # which speaks of numbers as they are read here
+
     results = load_results(file)
+    learn(results)
     folder, missing = file.parent, {}
 
     def beside(path: Path, read: Callable[[Path], T], empty: T, why: str) -> T:

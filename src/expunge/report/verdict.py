@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expunge.evaluation.results.paired import utility_share
+from expunge.metrics.bootstrap import wilson
 from expunge.report.load import Number, RunResult
 from expunge.report.words import interval, number, stated, wording
 
@@ -22,7 +23,7 @@ DISTINGUISHABLE_BELOW = 0.05
 LEAK_WITHIN = 5.0
 """Told apart by membership inference: privleak's interval lies outside +-5 %, the range MUSE (2407.06460) asks for."""
 Z95 = 1.959964
-"""Two-sided 95 % quantile of the normal distribution, for Wilson's interval."""
+"""Two-sided 95 % quantile of the normal distribution, which Wilson's interval is made of."""
 FEW_ROWS = math.ceil(Z95**2 * (1 - NEAR_RETAIN) / NEAR_RETAIN)
 """With fewer rows (35), not one fact in any answer still leaves room for more than NEAR_RETAIN."""
 LEADING = (("fact_accuracy",), ("rougeL_recall", "probability"))
@@ -207,13 +208,6 @@ def bounds(metric: str, measured: Number) -> tuple[float, float] | None:
         low, high = wilson(measured.value, measured.n)
         ends = (low, high) if ends is None else (min(low, ends[0]), max(high, ends[1]))
     return ends
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share of `n` rows."""
-    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _level(metric: str, measured: Number, target: RunResult | None, retain: RunResult | None) -> Level:

@@ -32,8 +32,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def wording(metric: str) -> Wording:
-    """The words for a metric; one without an entry is shown under its own name."""
+    """The words for a metric; one without any is shown under its own name."""
     return _WORDINGS.get(metric, Wording(metric.replace("_", " "), ""))
+
+
+def learn(results: Results) -> None:
+    """Take the words for metrics that expunge does not have from results that were measured with them."""
+    for name, words in results.recipe.get("words", {}).items():
+        _WORDINGS.setdefault(name, Wording(**words))
 
 
 def set_label(name: str, results: Results) -> str:

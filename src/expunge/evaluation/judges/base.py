@@ -15,7 +15,6 @@ from expunge.evaluation.request import JudgeModels
 from expunge.evaluation.suites.sets import question_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics import Example, Need
-from expunge.models import fingerprint
 
 T = TypeVar("T")
 Device = str | torch.device | None
@@ -121,7 +120,7 @@ class InTurn:
 
     Attributes:
         name: Hub name or folder.
-        fingerprint: of its weights.
+        fingerprint: of its weights, configuration and tokenizer.
         load: to where the models run.
     """
 
@@ -141,5 +140,5 @@ class InTurn:
 
 def in_turn(name: str, load: Callable[..., Any], device: Device, *arguments: str) -> InTurn:
     """Load a model once on the CPU, to see that it is one and for its fingerprint; later where the models run."""
-    weights = fingerprint(load(name, *arguments, device="cpu").model)
-    return InTurn(name, weights, partial(load, name, *arguments, device=device))
+    identity = load(name, *arguments, device="cpu").fingerprint
+    return InTurn(name, identity, partial(load, name, *arguments, device=device))

@@ -7,7 +7,6 @@ from expunge.evaluation.judges.texts import TextModel, classify, load_entailer
 from expunge.evaluation.request import JudgeModels
 from expunge.evaluation.suites.sets import text_of
 from expunge.metrics.entailment import too_far
-from expunge.models import fingerprint
 
 
 class Entailment(Judge):
@@ -23,7 +22,7 @@ class Entailment(Judge):
         return cls(load_entailer(models.nli_model, device)) if models.nli_model else None
 
     def identity(self) -> Any:
-        return {"name": self._entailer.name, "fingerprint": fingerprint(self._entailer.model)}
+        return {"name": self._entailer.name, "fingerprint": self._entailer.fingerprint}
 
     def judge(self, outputs: Outputs) -> None:
         truths = [

@@ -50,7 +50,8 @@ def output_nlls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text
         None for a text without a token to count.
     """
     context = model.config.get_text_config().to_dict().get("max_position_embeddings")
-    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    starts: list[Any] = [tokenizer.bos_token_id, tokenizer.eos_token_id]
+    first = next((token for token in starts if token is not None), None)
     distinct = list(dict.fromkeys(texts))
     rows = []
     for text in distinct:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from expunge.evaluation.judges.base import Device, Judge, Outputs, Place
-from expunge.evaluation.judges.texts import TextModel, cosines, load_embedder
+from expunge.evaluation.judges.embeddings import Embedder, load_embedder
 from expunge.evaluation.request import JudgeModels
 from expunge.evaluation.suites.sets import text_of
 from expunge.metrics import Need
-from expunge.models import fingerprint
 
 RIGHT, HALLUCINATED = "right_answer", "hallucinated_answer"
 
@@ -18,7 +17,7 @@ class Similarity(Judge):
 
     setting = "embedding_model"
 
-    def __init__(self, embedder: TextModel) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
     @classmethod
@@ -26,7 +25,7 @@ class Similarity(Judge):
         return cls(load_embedder(models.embedding_model, device)) if models.embedding_model else None
 
     def identity(self) -> Any:
-        return {"name": self._embedder.name, "fingerprint": fingerprint(self._embedder.model)}
+        return {"name": self._embedder.name, "fingerprint": self._embedder.fingerprint}
 
     def judge(self, outputs: Outputs) -> None:
         compared: tuple[tuple[Need, str, Callable[[Place], str | None]], ...] = (
@@ -37,7 +36,7 @@ class Similarity(Judge):
         )
         for need, field, text in compared:
             texts = [(place, other) for place in outputs.needing(need) if (other := text(place)) is not None]
-            found = cosines(self._embedder, [(outputs.text(place), other) for place, other in texts])
+            found = self._embedder.cosines([(outputs.text(place), other) for place, other in texts])
             outputs.put([place for place, _ in texts], field, found)
 
 

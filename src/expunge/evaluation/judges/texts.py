@@ -1,13 +1,11 @@
-"""Encoders and classifiers of texts, by Hub name or local folder, and what they say of many texts at once."""
+"""Classifiers of texts, by Hub name or local folder, and what they say of many texts at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
-    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -15,10 +13,10 @@ from transformers import (
 )
 
 from expunge.errors import InputError, unknown
-from expunge.models import best_device
+from expunge.models import best_device, fingerprint, fingerprint_config, fingerprint_json, fingerprint_tokenizer
 
 BATCH_TEXTS = 64
-LONGEST_TEXT = 512  # tokens; longer texts are cut, as sentence encoders do
+LONGEST_TEXT = 512  # tokens; longer texts are cut
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,11 @@ class TextModel:
     tokenizer: PreTrainedTokenizerBase
     yes: int = 0
 
-
-def load_embedder(name: str, device: str | torch.device | None = None) -> TextModel:
-    """Load a sentence-embedding model: mean pooling of a transformer's last hidden states.
-
-    Raises:
-        InputError: there is no such model.
-    """
-    return TextModel(name, *_load(name, AutoModel, device))
+    @property
+    def fingerprint(self) -> str:
+        """Of all that its numbers depend on: weights, configuration and tokenizer."""
+        tokenizer = fingerprint_tokenizer(self.tokenizer), self.tokenizer.model_max_length
+        return fingerprint_json([fingerprint(self.model), fingerprint_config(self.model), *tokenizer])
 
 
 def load_entailer(name: str, device: str | torch.device | None = None) -> TextModel:
@@ -46,8 +41,8 @@ def load_entailer(name: str, device: str | torch.device | None = None) -> TextMo
     Raises:
         InputError: there is no such model, or no or several labels mean entailment.
     """
-    model, tokenizer = _load(name, AutoModelForSequenceClassification, device)
-    labels = {int(i): str(label) for i, label in model.config.id2label.items()}
+    model, tokenizer = _load(name, device)
+    labels = {int(i): str(label) for i, label in (model.config.id2label or {}).items()}
     yes = [i for i, label in labels.items() if label.lower().replace("-", "_") in ("entailment", "entail")]
     if len(yes) != 1:
         raise InputError(
@@ -62,8 +57,8 @@ def load_classifier(name: str, label: str, device: str | torch.device | None = N
     Raises:
         InputError: there is no such model, or it has no such label.
     """
-    model, tokenizer = _load(name, AutoModelForSequenceClassification, device)
-    labels = {str(known): int(i) for i, known in model.config.id2label.items()}
+    model, tokenizer = _load(name, device)
+    labels = {str(known): int(i) for i, known in (model.config.id2label or {}).items()}
     found = next((known for known in labels if known.lower() == label.lower()), None)
     if found is None:
         raise unknown(f"label of {name}", label, labels)
@@ -76,23 +71,13 @@ def load_reward_model(name: str, device: str | torch.device | None = None) -> Te
     Raises:
         InputError: there is no such model, or it has several outputs.
     """
-    model, tokenizer = _load(name, AutoModelForSequenceClassification, device)
+    model, tokenizer = _load(name, device)
     if model.config.num_labels != 1:
         raise InputError(
             f"{name}: a reward model has one output, this one has {model.config.num_labels}. The share of one of its "
             "labels is measured with --classifier NAME=MODEL:LABEL."
         )
     return TextModel(name, model, tokenizer)
-
-
-def cosines(embedder: TextModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """Cosine of the embeddings of each pair of texts; every distinct text is embedded once, sorted by length."""
-    texts = sorted({text for pair in pairs for text in pair}, key=len, reverse=True)
-    vectors: dict[str, np.ndarray] = {}
-    for at in range(0, len(texts), BATCH_TEXTS):
-        batch = texts[at : at + BATCH_TEXTS]
-        vectors.update(zip(batch, _embed(embedder, batch), strict=True))
-    return [float(vectors[a] @ vectors[b]) for a, b in pairs]
 
 
 def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Tensor]:
@@ -104,10 +89,11 @@ def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Te
     for at in range(0, len(distinct), size):
         batch = distinct[at : at + size]
         inputs = classifier.tokenizer(
-            *map(list, zip(*batch, strict=True)),
+            [parts[0] for parts in batch],
+            [parts[1] for parts in batch] if len(batch[0]) > 1 else None,
             padding=size > 1,
             truncation=True,
-            max_length=LONGEST_TEXT,
+            max_length=_longest(classifier),
             return_tensors="pt",
         ).to(classifier.model.device)
         with torch.inference_mode():
@@ -115,28 +101,22 @@ def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Te
     return [found[parts] for parts in texts]
 
 
-@torch.inference_mode()
-def _embed(embedder: TextModel, texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors [texts, width]: the mean of the token vectors, padding left out."""
-    inputs = embedder.tokenizer(
-        list(texts), padding=True, truncation=True, max_length=LONGEST_TEXT, return_tensors="pt"
-    ).to(embedder.model.device)
-    hidden = embedder.model(**inputs).last_hidden_state
-    mask = inputs["attention_mask"][..., None].to(hidden.dtype)
-    mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
-    return torch.nn.functional.normalize(mean.float(), dim=-1).cpu().numpy().astype(np.float64)
+def _longest(classifier: TextModel) -> int:
+    """The most tokens a classifier reads: its own limit, and no more than LONGEST_TEXT."""
+    own = classifier.model.config.get_text_config().to_dict().get("max_position_embeddings") or LONGEST_TEXT
+    return min(LONGEST_TEXT, own, classifier.tokenizer.model_max_length)
 
 
-def _load(name: str, kind: type, device: str | torch.device | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load(name: str, device: str | torch.device | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        model, found = kind.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{name}: cannot be loaded as {kind.__name__.removeprefix('AutoModel')} model. {reason}"
-        ) from (error)
-    if kind is AutoModelForSequenceClassification and (missing := sorted(found["missing_keys"])):
+        raise InputError(f"{name}: cannot be loaded as a sequence classifier. {reason}") from error
+    if missing := sorted(found["missing_keys"]):
         # transformers fills them with random numbers, and says no more than a warning.
         raise InputError(f"{name}: not a trained sequence classifier: it has no weights {', '.join(missing)}.")
     return model.to(device or best_device()).eval(), tokenizer

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, end_of_turn
-from expunge.evaluation.passes.plan import Plan, RowPlan
+from expunge.evaluation.passes.plan import Plan, RowPlan, ends
 from expunge.evaluation.passes.run import Measured
 from expunge.evaluation.passes.score import TokenScores
-from expunge.evaluation.suites.sets import answer_of, is_passage
+from expunge.evaluation.suites.sets import is_passage, reference_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics import Completion, Example
 from expunge.metrics.bleu import leak_threshold
@@ -31,7 +31,7 @@ def examples(
         tokenizer: of the model.
     """
     end = end_of_turn(tokenizer)
-    texts = {i: tokenizer.decode(ids, skip_special_tokens=True) for i, ids in measured.answers.items()}
+    texts = {i: _text(tokenizer, ids) for i, ids in measured.answers.items()}
     threshold = corpus_threshold(suite, sets, tokenizer)
 
     def completion(position: int) -> Completion:
@@ -40,18 +40,19 @@ def examples(
     def example(spec: SetSpec, row: Row, where: RowPlan) -> Example:
         output = None if where.generation is None else cut(texts[where.generation], spec.stop_at)
         fact = row.columns.get("fact")
-        of_answer = where.answer is not None and where.answer in plan.moments
+        answer = None if where.answer is None else plan.scored[where.answer]
+        compressed = any("answer_text" in metric.needs for metric in suite.metrics_of(spec))
         return Example(
             kind=spec.kind,
             choices=spec.choices,
             answer=None if where.answer is None else completion(where.answer),
-            answer_text=_text(tokenizer, plan.scored[where.answer]) if of_answer else None,
+            answer_text=_text(tokenizer, answer.ids[answer.start :]) if answer is not None and compressed else None,
             gradient_norm=None if where.answer is None else measured.gradients.get(where.answer),
             paraphrase=None if where.paraphrase is None else completion(where.paraphrase),
             wrong=tuple(completion(i) for i in where.wrong),
             generation=output,
             generation_tokens=() if output is None else tuple(tokenizer.tokenize(output)),
-            reference=reference_text(tokenizer, answer_of(row, spec), spec.reference_tokens),
+            reference=reference_text(tokenizer, reference_of(row, spec), spec.reference_tokens),
             passage=is_passage(row, spec),
             leak_threshold=threshold if is_passage(row, spec) else None,
             fact=fact if isinstance(fact, str) and fact.strip() else None,
@@ -71,7 +72,7 @@ def corpus_threshold(
     spec = next((s for s in suite.sets if s.kind == "forget" and s.continued is not None and s.name in sets), None)
     if spec is None:
         return None
-    passages = [answer_of(row, spec) for row in sets[spec.name] if is_passage(row, spec)]
+    passages = [reference_of(row, spec) for row in sets[spec.name] if is_passage(row, spec)]
     return leak_threshold(tuple(reference_text(tokenizer, text, spec.reference_tokens) for text in passages))
 
 
@@ -85,11 +86,11 @@ def reference_text(tokenizer: PreTrainedTokenizerBase, answer: str, tokens: int 
     if tokens is None:
         return answer
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return answer if len(ids) <= tokens else tokenizer.decode(ids[:tokens])
+    return answer if len(ids) <= tokens else str(tokenizer.decode(ids[:tokens]))
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
-    return tokenizer.decode(row.ids[row.start :], skip_special_tokens=True)
+def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:
@@ -98,5 +99,5 @@ def _completion(row: Encoded, scores: TokenScores, end: int) -> Completion:
         greedy=scores.greedy,
         mean=scores.mean,
         std=scores.std,
-        ends=row.completion_tokens > 0 and row.ids[-1] == end,
+        ends=ends(row, end),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -35,13 +35,13 @@ def run_tasks(
         InputError: the harness is not installed, or a task or its data cannot be had.
     """
     try:
-        from lm_eval import simple_evaluate
+        from lm_eval.evaluator import simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise InputError(MISSING) from error
     manager = TaskManager(include_path=None if folder is None else str(folder), include_defaults=folder is None)
-    wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8, device=str(model.device))
+    wrapped = cast(Any, HFLM)(pretrained=model, tokenizer=tokenizer, batch_size=8, device=str(model.device))
     rows: dict[str, list[Row]] = {}
     examples: dict[str, list[Example]] = {}
     for task in suite.tasks:
@@ -56,7 +56,7 @@ def run_tasks(
             )
         except (KeyError, ValueError, OSError, ConnectionError) as error:
             raise InputError(f"Task {task.name!r} of lm-evaluation-harness cannot be run: {error}") from error
-        by_task = found.get("samples") or {}
+        by_task = (found or {}).get("samples") or {}
         samples = [s for name in sorted(by_task) for s in by_task[name] if _wanted(s, task)]
         if not samples:
             raise InputError(f"Task {task.name!r} gave no value {task.score!r} with filter {task.filter!r}.")

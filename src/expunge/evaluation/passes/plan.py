@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, Row, encode, encode_prompt
-from expunge.evaluation.suites.sets import is_passage, question_of, text_of, texts_of
+from expunge.evaluation.suites.sets import answer_of, is_passage, question_of, text_of, texts_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 
 
@@ -91,7 +91,7 @@ def plan(
         for row in sets[spec.name]:
             paraphrase = text_of(row, spec.paraphrase)
             row_plan = RowPlan(
-                answer=place(row, row.completion) if "answer" in needs else None,
+                answer=place(row, answer_of(row, spec)) if "answer" in needs else None,
                 paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
                 wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
                 generation=_prompt(row, spec, suite, tokenizer, prompts, max_length)
@@ -126,6 +126,11 @@ def plan(
         asked_tokens=sum(len(encoded[i].ids) for i in asked),
         asked_generations=asked_generations,
     )
+
+
+def ends(row: Encoded, end: int) -> bool:
+    """Whether the last token of a row's completion is the end-of-turn token."""
+    return row.completion_tokens > 0 and row.ids[-1] == end
 
 
 def pairs_of(row: RowPlan, needs: frozenset[str], choices: bool) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from expunge.data import end_of_turn
 from expunge.evaluation.passes import processes
 from expunge.evaluation.passes.generate import generate, stop_tokens
 from expunge.evaluation.passes.gradients import gradient_norms
@@ -88,7 +89,7 @@ def run_plan(
                 take("scoring", measured.scores, Measured(scores=dict(batch)), len(plan.scored))
         without = [i for i in plan.gradients if i not in measured.gradients]
         mine = processes.share([[i] for i in without], [len(plan.scored[i].ids) for i in without])
-        for i, norm in gradient_norms(model, plan.scored, mine):
+        for i, norm in gradient_norms(model, plan.scored, mine, end_of_turn(tokenizer)):
             take("gradients", measured.gradients, Measured(gradients={i: norm}), len(plan.gradients))
         wanted = range(len(plan.prompts)) if generating else ()
         progress("generating", len(measured.answers), len(wanted))

@@ -50,6 +50,7 @@ def measure(metric: Metric, spec: SetSpec, table: pa.Table) -> Measurement:
 
 def membership(metric: Metric, spec: SetSpec, suite: Suite, table: pa.Table, reference: pa.Table | None) -> Measurement:
     """AUC of a set's scores against the holdout set's."""
+    assert metric.member is not None
     scores = membership_scores(metric, spec, suite, table, reference)
     if scores is None:
         return Measurement(None, metric.better[spec.kind], reason=metric.why_null)

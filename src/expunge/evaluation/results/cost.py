@@ -26,7 +26,7 @@ class Cost:
 
     flops: float | None
     tokens: int = 0
-    reason: str | None = None
+    reason: str = ""
 
 
 def training_flops(tokens: int, parameters: int, trained: int, reference: bool) -> float:
@@ -87,9 +87,12 @@ def run_folder(path: str | Path) -> Path | None:
 
 
 def logged_tokens(folder: Path) -> int:
-    """Training tokens of all steps and processes. The log counts one process, and anew after each resume."""
+    """Training tokens of all steps and processes. The log counts one process, and anew after each resume.
+
+    A resume is told by a count that does not grow.
+    """
     counts = [json.loads(line)["tokens"] for line in (folder / TRAIN_LOG).read_text(encoding="utf-8").splitlines()]
-    ends = [count for count, after in pairwise([*counts, 0]) if after < count]
+    ends = [count for count, after in pairwise([*counts, 0]) if after <= count]
     return sum(ends) * int(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["processes"])
 
 

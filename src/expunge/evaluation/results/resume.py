@@ -38,8 +38,7 @@ class Parts:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         self.key = key
-        self._sink: pa.OSFile | None = None
-        self._writer: pa.RecordBatchStreamWriter | None = None
+        self._stream: tuple[pa.OSFile, pa.RecordBatchStreamWriter] | None = None
         marker = folder / "key"
         if not marker.is_file() or marker.read_text(encoding="utf-8") != key:
             shutil.rmtree(folder, ignore_errors=True)
@@ -73,24 +72,26 @@ class Parts:
 
     def close(self) -> None:
         """Close the stream of this call."""
-        if self._writer is not None:
-            self._writer.close()
-            self._sink.close()
-            self._writer = None
+        if self._stream is not None:
+            sink, writer = self._stream
+            writer.close()
+            sink.close()
+            self._stream = None
 
     def _add(self, rows: Iterable[dict]) -> None:
-        if self._writer is None:
+        if self._stream is None:
             with whole_file(self.folder / "key") as marker:  # nothing is left behind where nothing was measured
                 marker.write_text(self.key, encoding="utf-8")
             number = len(list(self.folder.glob(f"{rank():04d}-*.arrows")))
-            self._sink = pa.OSFile(str(self.folder / f"{rank():04d}-{number:06d}.arrows"), "wb")
-            self._writer = pa.ipc.new_stream(self._sink, SCHEMA)
+            file = pa.OSFile(str(self.folder / f"{rank():04d}-{number:06d}.arrows"), "wb")
+            self._stream = file, pa.ipc.new_stream(file, SCHEMA)
+        sink, writer = self._stream
         columns = {name: [] for name in SCHEMA.names}
         for row in rows:
             for name, column in columns.items():
                 column.append(row.get(name))
-        self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-        self._sink.flush()
+        writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+        sink.flush()
 
 
 def _rows(file: Path) -> Iterable[dict]:

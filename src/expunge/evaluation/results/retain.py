@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from expunge.errors import InputError
 from expunge.evaluation.results.aggregate import add_forget_quality, add_privleak, membership_scores
-from expunge.evaluation.results.schema import Measurement, Results, Summary, load_results, read_object
+from expunge.evaluation.results.comparable import same_rows
+from expunge.evaluation.results.schema import Results, load_results, read_object
 from expunge.evaluation.results.table import column_of
 from expunge.evaluation.suites.suite import Suite
 from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
@@ -29,26 +30,29 @@ class RetainNumbers:
         name: where they are from, for errors.
         truth_ratios: r of the forget set, [n].
         min_k_auc: its AUC of mia_min_k.
-        table: its examples, where there are any: a published log has none that can be matched with rows.
-        tokenizer: fingerprint; None for a published log.
+        results: its own results, where there are any: a published log has no rows that can be matched.
     """
 
     name: str
     truth_ratios: np.ndarray | None
     min_k_auc: float | None
-    table: pa.Table | None = None
-    tokenizer: str | None = None
+    results: Results | None = None
+
+    @property
+    def table(self) -> pa.Table | None:
+        """Its examples."""
+        return None if self.results is None else self.results.examples
 
 
 def from_results(results: Results) -> RetainNumbers:
     """The numbers that our own results of the retain model give."""
-    min_k = results.metrics.get("forget/mia_min_k")
+    forget = next((name for name in results.data.sets if results.kind_of(name) == "forget"), "forget")
+    min_k = results.metrics.get(f"{forget}/mia_min_k")
     return RetainNumbers(
         name=results.model.path,
-        truth_ratios=column_of(results.examples, "forget", "truth_ratio"),
+        truth_ratios=column_of(results.examples, forget, "truth_ratio"),
         min_k_auc=None if min_k is None else min_k.value,
-        table=results.examples,
-        tokenizer=results.recipe["tokenizer"],
+        results=results,
     )
 
 
@@ -70,8 +74,7 @@ def _from_log(path: str | Path, raw: Mapping[str, Any]) -> RetainNumbers:
     try:
         ratios = None
         if "forget_truth_ratio" in raw:
-            by_index = raw["forget_truth_ratio"]["value_by_index"]
-            scores = [by_index[i]["score"] for i in sorted(by_index, key=int)]
+            scores = [row["score"] for row in raw["forget_truth_ratio"]["value_by_index"].values()]
             ratios = 1 / np.maximum([np.nan if s is None else float(s) for s in scores], np.finfo(np.float64).tiny)
         auc = raw["mia_min_k"]["agg_value"] if "mia_min_k" in raw else None
         return RetainNumbers(str(path), ratios, None if auc is None else float(auc))
@@ -82,69 +85,69 @@ def _from_log(path: str | Path, raw: Mapping[str, Any]) -> RetainNumbers:
         ) from None
 
 
-def add_comparison(
-    summary: Summary,
-    suite: Suite,
-    table: pa.Table,
-    tokenizer: str,
-    metrics: Mapping[str, Measurement],
-    retain: RetainNumbers | None,
-) -> None:
-    """Add what is told by comparison with the retain model: forget quality and privleak.
+def comparable(retain: RetainNumbers | None, recipe: Mapping[str, Any]) -> tuple[RetainNumbers | None, str]:
+    """The retain model's numbers where a model's can be compared with them; else None, and why.
 
     Args:
-        summary: is added to.
+        retain: its numbers, if it was given.
+        recipe: the settings that the model was measured with.
+    """
+    if retain is None:
+        return None, NO_RETAIN_MODEL
+    if retain.results is not None and retain.results.recipe["tokenizer"] != recipe["tokenizer"]:
+        return None, "the retain model has another tokenizer or chat template, so the two cannot be compared"
+    return retain, NO_RETAIN_MODEL
+
+
+def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None, why: str) -> None:
+    """Add what is told by comparison with the retain model to the summary: forget quality and privleak.
+
+    Args:
+        results: of the model; their summary is added to.
         suite: its metrics.
-        table: the examples of the model.
-        tokenizer: fingerprint of its tokenizer.
-        metrics: what was measured of it.
-        retain: the retain model's numbers; None without one.
+        retain: the retain model's numbers; None without one that can be compared with.
+        why: there is none.
 
     Raises:
         InputError: the retain model was asked something else.
     """
-    why = NO_RETAIN_MODEL
-    if retain is not None and retain.tokenizer not in (None, tokenizer):
-        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
-        retain = None
-    if retain is not None:
-        _check_same_rows(table, retain)
+    summary, table = results.summary, results.examples
     forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
     if forget is None:
         return
+    if retain is not None:
+        _check_same_rows(results, retain, forget.name)
     if "truth_ratio" in table.column_names:
         reference = None if retain is None else retain.truth_ratios
         add_forget_quality(summary, column_of(table, forget.name, "truth_ratio"), reference, why)
     if MIA_MIN_K not in suite.metrics:
         return
-    measured = metrics.get(f"{forget.name}/mia_min_k")
+    assert MIA_MIN_K.member is not None
+    measured = results.metrics.get(f"{forget.name}/mia_min_k")
     ours = None if measured is None else measured.value
-    theirs = None if retain is None else retain.min_k_auc
+    their_auc = None if retain is None else retain.min_k_auc
     resampled = None
-    if ours is not None and theirs is not None:
-        scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+    scores = membership_scores(MIA_MIN_K, forget, suite, table, None)
+    if retain is not None and scores is not None and their_auc is not None:
         their_scores = None if retain.table is None else membership_scores(MIA_MIN_K, forget, suite, retain.table, None)
-        resampled = (
-            resampled_aucs(*scores, MIA_MIN_K.member),
-            theirs if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member),
-        )
-    add_privleak(summary, ours, theirs, resampled, why)
+        theirs = their_auc if their_scores is None else resampled_aucs(*their_scores, MIA_MIN_K.member)
+        resampled = resampled_aucs(*scores, MIA_MIN_K.member), theirs
+    add_privleak(summary, ours, their_auc, resampled, why)
 
 
-def _check_same_rows(table: pa.Table, retain: RetainNumbers) -> None:
+def _check_same_rows(results: Results, retain: RetainNumbers, forget: str) -> None:
     """Both models must have been asked the same; of a published log the number of rows alone is known."""
-    if retain.table is None:
-        ours, theirs = len(column_of(table, "forget", "index")), retain.truth_ratios
-        same_rows, n = theirs is None or len(theirs) == ours, ours if theirs is None else len(theirs)
+    if retain.results is None:
+        ours = len(column_of(results.examples, forget, "index"))
+        n = ours if retain.truth_ratios is None else len(retain.truth_ratios)
+        differs = [] if n == ours else [f"{forget!r}: {n} rows there, {ours} here"]
     else:
-        asked, asked_there = (
-            t.filter(pa.compute.equal(t["set"], "forget")).select(["question", "answer"]).to_pylist()
-            for t in (table, retain.table)
-        )
-        same_rows, ours, n = asked == asked_there, len(asked), len(asked_there)
-    if not same_rows:
+        sets = [name for name in results.data.sets if name in retain.results.data.sets]
+        compared = [name for name in sets if results.kind_of(name) != "retain"]
+        differs = [repr(name) for name in compared if not same_rows(results, retain.results, name)]
+    if differs:
         raise InputError(
-            f"The retain model's results ({retain.name}) are of another forget set: {n} rows there, {ours} here, or "
-            "other texts. Evaluate both with the same --data and --forget-split; plain text is cut to each model's "
-            "context, which must be the same too."
+            f"The retain model's results ({retain.name}) are of other rows of the set {differs[0]}. Evaluate both with "
+            "the same --data, --forget-split and --holdout; plain text is cut to each model's context, which must be "
+            "the same too."
         )

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from expunge.errors import InputError
+from expunge.evaluation.results.seal import check_seal, check_table, column_digests, sealed
 from expunge.evaluation.results.table import read_table, write_table
 from expunge.files import write_json
 from expunge.metrics.base import Better, Kind
@@ -45,10 +46,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Model:
-    """Where the evaluated model was read from, and the fingerprint of its weights."""
+    """Where the evaluated model was read from, and the fingerprints of its weights and of its configuration."""
 
     path: str = ""
     fingerprint: str = ""
+    configuration: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,12 @@ class Results:
         return "forget" if set_name.startswith("forget") else "retain"
 
     def to_json(self) -> dict[str, Any]:
-        """The content of results.json. Not measured is null with a reason; NaN does not occur."""
+        """The content of results.json. Not measured is null with a reason; NaN does not occur.
+
+        It carries digests of every key and of the table's columns, by which edits are told.
+        """
         left_out = {name: f"set left out: {why}" for name, why in self.data.left_out.items()}
-        return {
+        document = {
             "schema": SCHEMA,
             "suite": self.suite,
             "model": vars(self.model),
@@ -143,7 +148,9 @@ class Results:
             "reasons": left_out
             | {key: m.reason for key, m in self.metrics.items() if m.reason is not None}
             | self.summary.reasons,
+            "table": None if self.table is None else column_digests(self.table),
         }
+        return sealed(document)
 
     def save(self, path: str | Path) -> None:
         """Write `path`, the table beside it, and the companions as `<name>.retain.json`, `<name>.target.json`.
@@ -173,6 +180,7 @@ class _File:
     reasons: dict[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     code: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, str] | None = None
 
 
 def load_results(path: str | Path, table: bool = True) -> Results:
@@ -183,7 +191,7 @@ def load_results(path: str | Path, table: bool = True) -> Results:
         table: whether to read the table of examples; one that is not there is None.
 
     Raises:
-        InputError: missing, cut short, another schema, or with a broken table.
+        InputError: missing, cut short, edited, of another schema, or with a broken or edited table.
     """
     path = Path(path)
     raw = read_object(path)
@@ -192,6 +200,7 @@ def load_results(path: str | Path, table: bool = True) -> Results:
             f"{path}: has schema {raw.get('schema')!r}; this version reads results of schema {SCHEMA}. Write them "
             "again with `expunge eval --out`."
         )
+    check_seal(path, raw)
     try:
         found = TypeAdapter(_File).validate_python(raw)
     except ValidationError as error:
@@ -203,7 +212,10 @@ def load_results(path: str | Path, table: bool = True) -> Results:
             raise InputError(f"{path}: metric {key!r} is not named <set>/<metric>.")
         if measured.value is None and not measured.reason:
             raise InputError(f"{path}: metric {key!r} is null without a reason.")
-    examples = table_path(path)
+    file, examples = table_path(path), None
+    if table and file.is_file():
+        examples = read_table(file)
+        check_table(file, examples, path, found.table)
     return Results(
         suite=found.suite,
         model=found.model,
@@ -212,7 +224,7 @@ def load_results(path: str | Path, table: bool = True) -> Results:
         code=found.code,
         metrics=found.metrics,
         summary=Summary(found.summary, found.summary_ci95, found.summary_parts, found.reasons),
-        table=read_table(examples) if table and examples.is_file() else None,
+        table=examples,
     )
 
 

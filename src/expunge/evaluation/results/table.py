@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from expunge.data import Row
 from expunge.errors import InputError
-from expunge.evaluation.suites.sets import answer_of, question_of
+from expunge.evaluation.suites.sets import question_of, reference_of
 from expunge.evaluation.suites.suite import Suite
 from expunge.files import whole_file
 from expunge.metrics import Example
@@ -26,7 +27,7 @@ def build_table(suite: Suite, sets: Mapping[str, Sequence[Row]], measured: Mappi
     for spec in present:
         reported = suite.measured_on(spec, {s.kind for s in present})
         for index, (row, example) in enumerate(zip(sets[spec.name], measured[spec.name], strict=True)):
-            fields = (spec.name, index, question_of(row, spec), answer_of(row, spec), example.generation)
+            fields = (spec.name, index, question_of(row, spec), reference_of(row, spec), example.generation)
             for name, value in zip(columns, fields, strict=True):
                 columns[name].append(value)
             for metric in stored:
@@ -38,7 +39,7 @@ def build_table(suite: Suite, sets: Mapping[str, Sequence[Row]], measured: Mappi
 
 def column_of(table: pa.Table, set_name: str, column: str) -> np.ndarray:
     """A column's values on one set, in the order of its rows, as float64 [n]; NaN where null."""
-    of_set = table.filter(pa.compute.equal(table["set"], set_name))
+    of_set = table.filter(pc.field("set") == set_name)
     if column not in table.column_names:
         return np.full(len(of_set), np.nan)
     return of_set[column].to_numpy(zero_copy_only=False).astype(np.float64)

@@ -11,6 +11,6 @@ GENERAL = harness_suite(
         Task("arc_challenge", "retain", "acc_norm"),
         Task("truthfulqa_mc1", "retain"),
         Task("triviaqa", "retain", "exact_match", "remove_whitespace"),
-        Task("gsm8k", "retain", "exact_match", "strict-match"),
+        Task("gsm8k", "retain", "exact_match", "flexible-extract"),
     ),
 )

@@ -7,9 +7,9 @@ leakage, long ones cut into windows of the model's context.
 from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics.membership import MIA_LOSS, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS, MIA_ZLIB
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
-from expunge.metrics.rouge import ROUGE_L_F1
+from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_F1_STEMMED
 
-CONTINUED = ("rougeL_f1",)
+CONTINUED = ("rougeL_f1", "rougeL_f1_stemmed")
 ANSWER_ENDS = ("\n\n", "\nQuestion", "Question:")
 
 MUSE = Suite(
@@ -66,6 +66,7 @@ MUSE = Suite(
     ),
     metrics=(
         ROUGE_L_F1,
+        ROUGE_L_F1_STEMMED,
         EXTRACTION_STRENGTH,
         EXACT_MEMORIZATION,
         MIA_LOSS,

@@ -1,6 +1,7 @@
 """Real people (arXiv 2410.08109): questions about people to forget, and about their neighbours, who are kept.
 
-`answer` is what the target model itself said; `golden_answer` is the truth, which NLI compares with.
+`golden_answer` is the truth: it is scored, and ROUGE and NLI compare with it. `answer` is what the target model itself
+said: the released code compares embeddings with it, and nothing else.
 """
 
 from dataclasses import replace
@@ -17,6 +18,7 @@ REAL_PEOPLE = replace(
             "forget",
             "forget_perturbed",
             "forget",
+            answer="golden_answer",
             nli_truth="golden_answer",
             premise="output",
             label="Forget set",
@@ -25,6 +27,7 @@ REAL_PEOPLE = replace(
             "neighbor",
             "neighbor_perturbed",
             "retain",
+            answer="golden_answer",
             nli_truth="golden_answer",
             premise="output",
             label="Neighbours of the forget set",

@@ -28,8 +28,20 @@ def load_sets(questions: Questions, suite: Suite) -> EvaluationData:
         suite: says which sets there are.
 
     Raises:
-        InputError: no set of the suite is there, or it is not clear which forget split is meant.
+        InputError: no set of the suite is there, it is not clear which forget split is meant, or a row has no answer.
     """
+    found = _find_sets(questions, suite)
+    for spec in suite.sets:
+        for index, row in enumerate(found.sets.get(spec.name, ())):
+            if text_of(row, spec.answer) is None:
+                raise InputError(
+                    f"{found.spec}: row {index} of the set {spec.name!r} has no text in the column {spec.answer!r}, "
+                    f"the answer that suite {suite.name!r} scores and compares with."
+                )
+    return found
+
+
+def _find_sets(questions: Questions, suite: Suite) -> EvaluationData:
     data, forget_split, holdout = questions.data, questions.forget_split, questions.holdout
     if data is None:
         raise InputError(f"Suite {suite.name!r} needs --data: a folder or Hub id with its sets.")
@@ -94,8 +106,13 @@ def question_of(row: Row, spec: SetSpec) -> str:
 
 
 def answer_of(row: Row, spec: SetSpec) -> str:
-    """What is compared with: the row's answer, or the rest of its passage."""
-    return row.completion[spec.continued :] if is_passage(row, spec) else row.completion
+    """The answer that is scored: the row's own, or the column that the set names."""
+    return row.completion if spec.answer == ANSWER else row.columns[spec.answer]
+
+
+def reference_of(row: Row, spec: SetSpec) -> str:
+    """What outputs are compared with: the answer, or the rest of the passage that was to be continued."""
+    return row.completion[spec.continued :] if is_passage(row, spec) else answer_of(row, spec)
 
 
 def is_passage(row: Row, spec: SetSpec) -> bool:

@@ -18,6 +18,7 @@ class SetSpec:
         name: in results (`<name>/<metric>`).
         configuration: of the data folder or Hub data set; `{forget_split}` and `{holdout_split}` are replaced.
         kind: what the set is for.
+        answer: column of the answer that is scored and that outputs are compared with, or ANSWER.
         paraphrase: column of the paraphrased answer, or ANSWER.
         wrong: column of the wrong answers (a list).
         truth: column that the output's embedding is compared with, or ANSWER.
@@ -39,6 +40,7 @@ class SetSpec:
     name: str
     configuration: str
     kind: Kind
+    answer: str = ANSWER
     paraphrase: str = "paraphrased_answer"
     wrong: str = "perturbed_answer"
     truth: str = ANSWER
