@@ -2,7 +2,7 @@
 
 from expunge.data.chat import Encoded, encode, encode_prompt, end_of_turn, has_template, windows
 from expunge.data.load import configurations, load_records, load_rows, split_spec
-from expunge.data.rows import Row, Turn, parse_row
+from expunge.data.rows import Row, Turn, opened, parse_row
 
 __all__ = [
     "Encoded",
@@ -15,6 +15,7 @@ __all__ = [
     "has_template",
     "load_records",
     "load_rows",
+    "opened",
     "parse_row",
     "split_spec",
     "windows",

@@ -50,7 +50,8 @@ def encode(
     """Encode a row's prompt with its completion, or with another one.
 
     The completion starts where the tokenised prompt stops being a common prefix of the whole. The end-of-turn token the
-    template writes is the last token, exactly once; what the template writes after it is dropped.
+    template writes is the last token, exactly once; what the template writes after it is dropped. Plain text has no
+    template: a passage's opening is continued by its own completion as it stands, by another after a space.
 
     Args:
         tokenizer: With or without a chat template.
@@ -64,7 +65,9 @@ def encode(
     """
     text = row.completion if completion is None else completion
     if not row.turns:
-        ids, start = tokenizer(text)["input_ids"], 1
+        apart = row.opening and completion is not None and not (row.opening[-1].isspace() or text[:1].isspace())
+        ids = tokenizer(row.opening + " " * bool(apart) + text)["input_ids"]
+        start = max(1, _common_prefix(encode_prompt(tokenizer, row), ids)) if row.opening else 1
     else:
         ids = _render(tokenizer, (*row.turns, Turn("assistant", text)), generation=False)
         start = max(1, _common_prefix(encode_prompt(tokenizer, row), ids))
@@ -81,6 +84,8 @@ def encode(
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, row: Row) -> list[int]:
     """Token ids of the prompt alone, ending where the model is to answer."""
+    if row.opening:
+        return tokenizer(row.opening)["input_ids"]
     if not row.turns:
         return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     return list(_prompt(tokenizer, str(tokenizer.chat_template), row.turns))
@@ -106,7 +111,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def windows(tokenizer: PreTrainedTokenizerBase, row: Row, max_length: int) -> list[Row]:
     """Cut a plain-text row into rows of at most `max_length` tokens each, so that nothing is truncated silently."""
-    if row.turns:
+    if row.turns or row.opening:
         return [row]
     special = len(tokenizer("")["input_ids"])
     pieces = _pieces(tokenizer, row.completion, max_length, max_length - special)

@@ -20,24 +20,45 @@ class Row:
     """One row of a forget, retain or holdout set.
 
     Attributes:
-        turns: The prompt, as a conversation. Empty for plain text, which has no prompt.
-        completion: What follows the prompt; the whole passage for plain text.
+        turns: The prompt, as a conversation. Empty for plain text.
+        completion: What follows the prompt; the whole passage for plain text without an opening.
         columns: Every other column of the source, untouched, for the metrics that use them.
+        opening: The beginning of a passage, where it serves as its prompt (see `opened`): plain text, to be continued.
     """
 
     turns: tuple[Turn, ...]
     completion: str
     columns: Mapping[str, Any] = field(default_factory=dict)
+    opening: str = ""
 
     @property
     def prompt(self) -> str:
-        """The last thing the user said; empty for plain text."""
-        return self.turns[-1].content if self.turns else ""
+        """The last thing the user said, or the opening of a passage; empty for plain text without one."""
+        return self.turns[-1].content if self.turns else self.opening
 
     @property
     def key(self) -> tuple[tuple[tuple[str, str], ...], str]:
         """What makes two rows the same row: prompt and completion, white space at the ends aside."""
         return tuple((t.role, t.content.strip()) for t in self.turns), self.completion.strip()
+
+
+def opened(row: Row, characters: int) -> Row:
+    """A row of plain text with its beginning as its prompt, and the rest as its completion; other rows as they are.
+
+    The prompt ends after white space where it can, so that any completion may follow it, and is at most half of the
+    passage: a passage of a single character has none.
+
+    Args:
+        row: Of plain text, or not.
+        characters: The longest prompt.
+    """
+    text = row.completion
+    longest = min(characters, len(text.rstrip()) // 2)
+    if row.turns or row.opening or not longest:
+        return row
+    first_word = len(text) - len(text.lstrip())
+    cut = max((i for i in range(first_word + 1, longest + 1) if text[i - 1].isspace()), default=longest)
+    return Row((), text[cut:], row.columns, text[:cut])
 
 
 def parse_row(record: Mapping[str, Any], where: str) -> Row:

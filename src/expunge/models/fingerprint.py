@@ -45,7 +45,7 @@ def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def fingerprint_rows(rows: Iterable[Row]) -> str:
     """Hash rows with this machine's salt: the hash of a short text could be guessed otherwise."""
-    value = [[[[t.role, t.content] for t in row.turns], row.completion, dict(row.columns)] for row in rows]
+    value = [[[(t.role, t.content) for t in r.turns], r.opening, r.completion, dict(r.columns)] for r in rows]
     return salted_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str))
 
 

@@ -126,7 +126,7 @@ def sample_alternates(
 
 def _question(row: Row) -> Row:
     """The row as a request for another answer."""
-    told = f"Question: {row.prompt}\nAnswer: {row.completion}" if row.turns else f"Text: {row.completion}"
+    told = f"Question: {row.prompt}\nAnswer: {row.completion}"
     return Row((*row.turns[:-1], Turn("user", f"{told}\n{REQUEST}")), "")
 
 

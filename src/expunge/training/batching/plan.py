@@ -2,13 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data import windows
-from expunge.data.load import load_rows
-from expunge.data.rows import Row
+from expunge.data import Row, load_rows, opened, windows
 from expunge.errors import InputError
 from expunge.objectives import Objective
 from expunge.runs import CACHES
@@ -16,7 +15,7 @@ from expunge.training.batching.encoding import EncodedViews
 from expunge.training.batching.pairing import Pairing
 from expunge.training.batching.refusals import load_refusals
 from expunge.training.batching.token_cache import prepare_tokens
-from expunge.training.batching.views import Sources, all_keys, takes
+from expunge.training.batching.views import VIEWS, Sources, all_keys, takes
 from expunge.training.config import UnlearningConfig
 
 
@@ -41,16 +40,18 @@ def plan_rows(
         args: Seed, epochs, and the run folder.
 
     Raises:
-        InputError: A set is empty or missing, they overlap, or a prompt fills the context.
+        InputError: A set is empty or missing, they overlap, a prompt fills the context, or plain text without a prompt
+            is to be answered.
     """
     forget, retain = (load_rows(s) if isinstance(s, (str, Path)) else list(s or ()) for s in (forget, retain))
-    forget = _prepared(tokenizer, forget, length, "forget")
     views = objective.views
+    whole = forget, retain
+    forget = prepared_rows(_windows(tokenizer, forget, length), "forget", objective, args.text_prompt)
     if takes(views, "retain"):
         if not retain:
             raise InputError(f"Objective {objective.name} needs a retain set, and it is missing or empty.")
-        refuse_overlap(forget, retain)
-        retain = _prepared(tokenizer, retain, length, "retain")
+        refuse_overlap(*whole)
+        retain = prepared_rows(_windows(tokenizer, retain, length), "retain", objective, args.text_prompt)
     refusals = list(refusals or load_refusals()) if takes(views, "refusals") else []
     encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length)
     pairing = Pairing(args.seed, len(forget), len(retain), len(refusals), objective.mismatches)
@@ -71,13 +72,55 @@ def plan_rows(
     return encoded, pairing
 
 
-def _prepared(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], length: int | None, name: str) -> list[Row]:
-    """Cut long plain text into windows, and refuse an empty set."""
+def _windows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], length: int | None) -> list[list[Row]]:
+    return [[row] if length is None else windows(tokenizer, row, length) for row in rows]
+
+
+def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective, text_prompt: int | None) -> list[Row]:
+    """The rows of a set as they are trained on: passages with their prompts.
+
+    Args:
+        rows: The windows of each row that was read; of most there is one.
+        name: Of the set.
+        objective: Says which views of the rows are needed.
+        text_prompt: Characters of a passage that are its prompt; None: it has none.
+
+    Raises:
+        InputError: The set is empty, `text_prompt` is not positive, or a view answers the prompt of a row without one.
+    """
     if not rows:
         raise InputError(f"The {name} set is empty.")
-    if length is None:
-        return list(rows)
-    return [part for row in rows for part in windows(tokenizer, row, length)]
+    if text_prompt is not None and text_prompt < 1:
+        raise InputError(f"train.text_prompt={text_prompt}: give a number of characters, e.g. 200.")
+    answering = next((v for v in objective.views if VIEWS[v].set == name and VIEWS[v].answers_prompt), None)
+    prepared: list[Row] = []
+    for i, cut in enumerate(rows):
+        parts = _with_prompts(cut, text_prompt)
+        if answering and not all(part.prompt for part in parts):
+            raise InputError(
+                f"{name} set, row {i}: plain text without a prompt, which view {answering} of objective "
+                f"{objective.name} is to answer. "
+                + (
+                    "Make the first characters of passages their prompts with train.text_prompt=200, or give"
+                    if text_prompt is None
+                    else "It is too short to have its first half as a prompt: leave it out, or give"
+                )
+                + " 'prompt' and 'completion' in place of 'text'."
+            )
+        prepared += parts
+    return prepared
+
+
+def _with_prompts(parts: Sequence[Row], text_prompt: int | None) -> list[Row]:
+    if text_prompt is None:
+        return list(parts)
+    *others, last = parts
+    if others and len(last.completion.strip()) < 2:  # too little for a prompt: the last two windows are cut in half
+        before = others.pop()
+        text = before.completion + last.completion
+        half = len(text) // 2
+        others, last = [*others, replace(last, completion=text[:half])], replace(last, completion=text[half:])
+    return [opened(part, text_prompt) for part in (*others, last)]
 
 
 def refuse_overlap(forget: Sequence[Row], retain: Sequence[Row]) -> None:

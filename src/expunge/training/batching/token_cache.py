@@ -60,7 +60,7 @@ def _key(views: EncodedViews, names: Sequence[Name]) -> str | None:
     if not tokenizer.is_fast or not type(tokenizer).__module__.startswith("transformers."):
         return None
     sets = [
-        [[[(turn.role, turn.content) for turn in row.turns], row.completion] for row in rows]
+        [[[(turn.role, turn.content) for turn in row.turns], row.completion, row.opening] for row in rows]
         for rows in (sources.forget, sources.retain)
     ]
     texts = [sets, list(sources.refusals), views.max_length, names]
