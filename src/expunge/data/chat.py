@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expunge.data.rows import Row, Turn
+from expunge.data.style import PromptStyle, pinned
 from expunge.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# For tokenizers without a template of their own.
-PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for m in messages %}"
-    "{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}\n"
-    "{% elif m['role'] == 'user' %}{{ 'Question: ' + m['content'] + '\nAnswer:' }}"
-    "{% else %}{{ m['content'] + '\n' }}{% endif %}{% endfor %}"
-)
-
-# Templates that print the current date or open a thinking block would make the same row a different text tomorrow.
-PINNED = {"date_string": "01 Jan 2025", "enable_thinking": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +35,11 @@ class Encoded:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, row: Row, completion: str | None = None, max_length: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    row: Row,
+    completion: str | None = None,
+    max_length: int | None = None,
+    style: PromptStyle = PromptStyle(),
 ) -> Encoded:
     """Encode a row's prompt with its completion, or with another one.
 
@@ -59,9 +53,10 @@ def encode(
         completion: Used in place of the row's own, e.g. a refusal.
         max_length: The longest row allowed, in tokens. Longer completions are cut at the end; plain text must be cut
             into rows by `windows` first.
+        style: How conversations are written.
 
     Raises:
-        InputError: The prompt alone fills `max_length`.
+        InputError: The prompt alone fills `max_length`, or the template cannot write this conversation.
     """
     text = row.completion if completion is None else completion
     if not row.turns:
@@ -69,9 +64,9 @@ def encode(
         ids = tokenizer(row.opening + " " * bool(apart) + text)["input_ids"]
         start = max(1, _common_prefix(encode_prompt(tokenizer, row), ids)) if row.opening else 1
     else:
-        ids = _render(tokenizer, (*row.turns, Turn("assistant", text)), generation=False)
-        start = max(1, _common_prefix(encode_prompt(tokenizer, row), ids))
-        ids = _through_end_of_turn(tokenizer, ids, start)
+        ids = _render(tokenizer, (*row.turns, Turn("assistant", text)), style, generation=False)
+        start = max(1, _common_prefix(encode_prompt(tokenizer, row, style), ids))
+        ids = _through_end_of_turn(tokenizer, ids, start, style)
     if max_length is not None and len(ids) > max_length:
         if start >= max_length:
             raise InputError(
@@ -82,25 +77,27 @@ def encode(
     return Encoded(tuple(ids), start)
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, row: Row) -> list[int]:
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, row: Row, style: PromptStyle = PromptStyle()) -> list[int]:
     """Token ids of the prompt alone, ending where the model is to answer."""
     if row.opening:
         return tokenizer(row.opening)["input_ids"]
     if not row.turns:
         return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return list(_prompt(tokenizer, str(tokenizer.chat_template), row.turns))
+    return list(_prompt(tokenizer, str(tokenizer.chat_template), row.turns, style))
 
 
 @lru_cache(maxsize=1024)
-def _prompt(tokenizer: PreTrainedTokenizerBase, template: str, turns: tuple[Turn, ...]) -> tuple[int, ...]:
+def _prompt(
+    tokenizer: PreTrainedTokenizerBase, template: str, turns: tuple[Turn, ...], style: PromptStyle
+) -> tuple[int, ...]:
     # A row's prompt is asked for once for each of its completions: answer, paraphrase, wrong answers, refusals. The
     # template is part of the key: a tokenizer's template can be replaced after its first use.
-    return tuple(_render(tokenizer, turns, generation=True))
+    return tuple(_render(tokenizer, turns, style, generation=True))
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, style: PromptStyle = PromptStyle()) -> int:
     """The token that ends an answer: what the chat template writes after it, else the end-of-sequence token."""
-    suffix = _suffix(tokenizer)
+    suffix = _suffix(tokenizer, style)
     position = _end_in_suffix(tokenizer, suffix)
     if position is not None:
         return suffix[position]
@@ -128,23 +125,31 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int, step
     return [piece for part in parts for piece in _pieces(tokenizer, part, max_length, max(1, step // 2))]
 
 
-def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer has a chat template of its own."""
-    return bool(tokenizer.chat_template)
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, turns: tuple[Turn, ...], generation: bool) -> list[int]:
-    options: dict[str, Any] = dict(PINNED)
-    if not has_template(tokenizer):
-        warnings.warn("The tokenizer has no chat template; a plain Question/Answer template is used.", stacklevel=3)
-        options["chat_template"] = PLAIN_TEMPLATE
+def _render(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], style: PromptStyle, generation: bool
+) -> list[int]:
+    template = style.text_for(tokenizer)
+    if style.system and turns[0].role != "system":
+        turns = (Turn("system", style.system), *turns)
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return tokenizer.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=generation, return_dict=True, **options
-    )["input_ids"]
+    try:
+        text = tokenizer.apply_chat_template(
+            messages,
+            chat_template=pinned(template),
+            tokenize=False,
+            add_generation_prompt=generation,
+            **style.settings_for(template),
+        )
+    except Exception as error:  # a template is a program that comes with a model: it can fail in any way
+        raise InputError(f"The chat template cannot write this conversation: {error}") from error
+    if style.template is not None and tokenizer.bos_token and text.startswith(tokenizer.bos_token):
+        # A model trained on plain strings saw the text after the first token tokenised as a text's beginning.
+        rest = text.removeprefix(tokenizer.bos_token)
+        return [tokenizer.bos_token_id, *tokenizer(rest, add_special_tokens=False)["input_ids"]]
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _common_prefix(a: list[int], b: list[int]) -> int:
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return i
@@ -152,14 +157,17 @@ def _common_prefix(a: list[int], b: list[int]) -> int:
 
 
 @lru_cache(maxsize=32)
-def _suffix_of(tokenizer: PreTrainedTokenizerBase, template: str | None) -> tuple[int, ...]:
+def _suffix_of(tokenizer: PreTrainedTokenizerBase, template: str, style: PromptStyle) -> tuple[int, ...]:
     """What the template writes after any answer: the common suffix of two conversations with different answers."""
-    one, other = (_render(tokenizer, (Turn("user", "?"), Turn("assistant", a)), generation=False) for a in ("0", "z"))
+    one, other = (
+        _render(tokenizer, (Turn("user", "?"), Turn("assistant", answer)), style, generation=False)
+        for answer in ("0", "z")
+    )
     return tuple(one[len(one) - _common_prefix(one[::-1], other[::-1]) :])
 
 
-def _suffix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    return _suffix_of(tokenizer, str(tokenizer.chat_template))
+def _suffix(tokenizer: PreTrainedTokenizerBase, style: PromptStyle) -> tuple[int, ...]:
+    return _suffix_of(tokenizer, str(tokenizer.chat_template), style)
 
 
 def _end_in_suffix(tokenizer: PreTrainedTokenizerBase, suffix: tuple[int, ...]) -> int | None:
@@ -167,16 +175,18 @@ def _end_in_suffix(tokenizer: PreTrainedTokenizerBase, suffix: tuple[int, ...]) 
     return next((i for i, token in enumerate(suffix) if token in special), None)
 
 
-def _through_end_of_turn(tokenizer: PreTrainedTokenizerBase, ids: list[int], start: int) -> list[int]:
+def _through_end_of_turn(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], start: int, style: PromptStyle
+) -> list[int]:
     """Keep the ids up to and including the first special token that the template writes after the answer."""
-    suffix = _suffix(tokenizer)
+    suffix = _suffix(tokenizer, style)
     if not suffix or tuple(ids[-len(suffix) :]) != suffix:
         # The answer's last token merged with the template's text; only white space can do that.
-        end = end_of_turn(tokenizer)
+        end = end_of_turn(tokenizer, style)
         last = max((i for i in range(start, len(ids)) if ids[i] == end), default=None)
         return [*ids, end] if last is None else ids[: last + 1]
     position = _end_in_suffix(tokenizer, suffix)
     body = len(ids) - len(suffix)
     if position is None:
-        return [*ids[:body], end_of_turn(tokenizer)]
+        return [*ids[:body], end_of_turn(tokenizer, style)]
     return ids[: body + position + 1]

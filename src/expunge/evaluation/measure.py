@@ -1,6 +1,7 @@
 """The public entry: evaluate a model, and its retain and target models where they are given."""
 
 import gc
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import Row, windows
+from expunge.data import PromptStyle, Row, windows
 from expunge.errors import InputError
 from expunge.evaluation.judges import Judge, Outputs, open_judges
 from expunge.evaluation.passes import processes
@@ -25,7 +26,13 @@ from expunge.evaluation.results.aggregate import add_controls, measurements, sum
 from expunge.evaluation.results.cost import Cost, add_cost, run_cost
 from expunge.evaluation.results.fingerprints import code_section, data_section, recipe_section, same
 from expunge.evaluation.results.resume import Parts
-from expunge.evaluation.results.retain import RetainNumbers, add_comparison, from_results, read_retain_results
+from expunge.evaluation.results.retain import (
+    RetainNumbers,
+    add_comparison,
+    comparable,
+    from_results,
+    read_retain_results,
+)
 from expunge.evaluation.results.schema import Data, Model, Results, load_results
 from expunge.evaluation.results.table import build_table
 from expunge.evaluation.suites import find_suite
@@ -34,7 +41,7 @@ from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, load_model
+from expunge.models import causal_model, check_head, fingerprint, fingerprint_json, kept_style, load_model
 from expunge.runs import companion_path, parts_path
 
 Examples = Mapping[str, Sequence[Example]]
@@ -48,6 +55,7 @@ class Setting:
     data: EvaluationData
     judges: tuple[Judge, ...]
     execution: Execution
+    style: PromptStyle
     vllm: Vllm | None = None
     original: Results | None = None
 
@@ -86,7 +94,8 @@ def evaluate(
         raise InputError(f"{out}: the results file must end in .json, e.g. results.json.")
     if compared_with.retain_model is not None and compared_with.retain_results is not None:
         raise InputError("Give --retain-model or --retain-results, not both.")
-    setting = _setting(questions, judges, execution)
+    setting = _setting(questions, judges, execution, questions.style_for(model))
+    _check_styles(setting.style, questions, model, compared_with)
     companions: dict[str, Results] = {}
     retain: RetainNumbers | None = None
     given = compared_with.retain_results
@@ -113,7 +122,7 @@ def evaluate(
     return results
 
 
-def _setting(questions: Questions, models: JudgeModels, execution: Execution) -> Setting:
+def _setting(questions: Questions, models: JudgeModels, execution: Execution, style: PromptStyle) -> Setting:
     """Check what was asked for, and read the rows."""
     suite = find_suite(questions.suite)
     processes.start()
@@ -128,7 +137,20 @@ def _setting(questions: Questions, models: JudgeModels, execution: Execution) ->
         data = EvaluationData(folder, None, {}, {})
     else:
         data = load_sets(questions, suite)
-    return Setting(suite, data, judges, execution, None if execution.vllm is None else find_vllm(execution.vllm))
+    vllm = None if execution.vllm is None else find_vllm(execution.vllm)
+    return Setting(suite, data, judges, execution, style, vllm)
+
+
+def _check_styles(style: PromptStyle, questions: Questions, model: ModelLike, others: ComparedWith) -> None:
+    """Say so where prompts are written in a style that was not asked for, or that a model was not trained with."""
+    if style != PromptStyle().updated(questions.template, questions.system, questions.date):
+        warnings.warn(f"Prompts are written as {model} was trained ({style}).", stacklevel=3)
+    for other in (others.retain_model, others.target_model):
+        kept = kept_style(other) if isinstance(other, str | Path) else None
+        if kept not in (None, style):
+            warnings.warn(
+                f"{other} was trained with other prompts ({kept}) than it is asked with ({style}).", stacklevel=3
+            )
 
 
 def _evaluate_one(
@@ -147,7 +169,7 @@ def _evaluate_one(
     check_head(loaded)
     identity = Model(path, fingerprint(loaded))
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
-    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original)
+    recipe = recipe_section(setting.suite, tokenizer, setting.judges, setting.vllm, setting.original, setting.style)
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
         sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
@@ -159,14 +181,15 @@ def _evaluate_one(
         if earlier is None:
             key = fingerprint_json([identity.fingerprint, data.sets, recipe["fingerprint"], code_section()])
             store = None if out is None else Parts(parts_path(out), key)
-            work, stop = plan(setting.suite, sets, tokenizer, _context(loaded)), stop_tokens(loaded, tokenizer)
+            work = plan(setting.suite, sets, tokenizer, _context(loaded), setting.style)
+            stop = stop_tokens(loaded, tokenizer, setting.style)
             measured = _measured(loaded, tokenizer, setting, work, title, store)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
             gc.collect()
             if setting.vllm is not None:
                 wanted = range(len(work.prompts))
                 measured.answers.update(vllm_answers(setting.vllm, check_readable(model), work.prompts, wanted, stop))
-            unjudged = examples(setting.suite, sets, work, measured, tokenizer)
+            unjudged = examples(setting.suite, sets, work, measured, tokenizer, setting.style)
             table = build_table(setting.suite, sets, _judged(setting, sets, unjudged))
         else:
             table = earlier.examples
@@ -185,7 +208,8 @@ def _measured(
     """The passes over the model."""
     execution = setting.execution
     with bars(title, execution.progress and processes.rank() == 0) as report:
-        return run_plan(loaded, tokenizer, work, execution.batch_tokens, report, store, generating=setting.vllm is None)
+        generating = setting.vllm is None
+        return run_plan(loaded, tokenizer, work, execution.batch_tokens, report, store, generating, setting.style)
 
 
 def _judged(setting: Setting, sets: Mapping[str, Sequence[Row]], measured: Examples) -> Examples:
@@ -208,12 +232,13 @@ def _results(
 ) -> Results:
     """From the table of examples to results; no model is needed any more."""
     suite, names = setting.suite, list(data.sets)
+    retain, why = comparable(retain, recipe)
     metrics = measurements(suite, table, names, None if retain is None else retain.table)
     summary = summarise(suite, table, names, data.left_out)
     add_controls(summary, suite, table, names)
     if leak_threshold is not None:
         summary.values["leak_threshold"] = leak_threshold
-    add_comparison(summary, suite, table, recipe["tokenizer"], metrics, retain)
+    add_comparison(summary, suite, table, metrics, retain, why)
     add_cost(summary, cost)
     return Results(suite.name, model, data, recipe, code_section(), metrics, summary, table)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from expunge.data.rows import Row
+from expunge.data import PromptStyle, Row
 from expunge.errors import InputError
 from expunge.models import attach_views, check_head, load_model
 from expunge.objectives import Objective
@@ -38,12 +38,13 @@ def objective_value(
     refusals: Sequence[str],
     seed: int = 42,
     text_prompt: int | None = None,
+    style: PromptStyle = PromptStyle(),
 ) -> dict[str, Any]:
     """Evaluate an objective on all rows as one batch: row i with refusal i mod n; MISMATCH takes the completion of
     retain row i mod n.
 
     The two models are never in memory together. AltPO's alternatives are sampled from the reference model with `seed`.
-    Of a plain passage, the first `text_prompt` characters are its prompt.
+    Of a plain passage, the first `text_prompt` characters are its prompt; `style` says how conversations are written.
 
     Returns:
         `{"terms": [{"name", "set", "weight", "value"}], "total"}`.
@@ -69,12 +70,14 @@ def objective_value(
                 raise InputError(f"Objective {objective.name} needs a reference model: give --reference.")
             frozen, tokenizer = load_model(reference)
             if takes(objective.views, "alternates"):
-                sources.alternates = prepare_alternates(Path(folder), frozen, tokenizer, forget, seed, quiet=True)
-            views = EncodedViews(tokenizer, sources)
+                sources.alternates = prepare_alternates(
+                    Path(folder), frozen, tokenizer, forget, seed, quiet=True, style=style
+                )
+            views = EncodedViews(tokenizer, sources, style=style)
             stored = StoredReference.prepare(Path(folder), frozen, objective, views, dict(keys), quiet=True)
             del frozen
         loaded, tokenizer = load_model(model)
-        return _evaluate(loaded, objective, EncodedViews(tokenizer, sources), keys, stored)
+        return _evaluate(loaded, objective, EncodedViews(tokenizer, sources, style=style), keys, stored)
 
 
 def _evaluate(

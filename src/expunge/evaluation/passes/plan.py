@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data import Encoded, Row, encode, encode_prompt
+from expunge.data import Encoded, PromptStyle, Row, encode, encode_prompt
 from expunge.evaluation.suites.sets import is_passage, question_of, text_of, texts_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 
@@ -63,6 +63,7 @@ def plan(
     sets: Mapping[str, Sequence[Row]],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
+    style: PromptStyle = PromptStyle(),
 ) -> Plan:
     """Collect what the suite's metrics need on every set and remove what is asked for twice.
 
@@ -71,6 +72,7 @@ def plan(
         sets: rows per set name.
         tokenizer: of the model.
         max_length: the model's context in tokens; longer completions are cut at their end.
+        style: how conversations are written.
     """
     scored: dict[tuple[tuple[int, ...], int], int] = {}
     prompts: dict[Prompt, int] = {}
@@ -81,7 +83,7 @@ def plan(
     metrics = {spec.name: suite.measured_on(spec, {s.kind for s in present}) for spec in present}
 
     def place(row: Row, text: str) -> int:
-        encoded = encode(tokenizer, row, text, max_length)
+        encoded = encode(tokenizer, row, text, max_length, style)
         return scored.setdefault((encoded.ids, encoded.start), len(scored))
 
     for spec in present:
@@ -94,7 +96,7 @@ def plan(
                 answer=place(row, row.completion) if "answer" in needs else None,
                 paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
                 wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
-                generation=_prompt(row, spec, suite, tokenizer, prompts, max_length)
+                generation=_prompt(row, spec, suite, tokenizer, prompts, max_length, style)
                 if "generation" in needs and (row.turns or is_passage(row, spec))  # other plain text asks nothing
                 else None,
             )
@@ -145,9 +147,10 @@ def _prompt(
     tokenizer: PreTrainedTokenizerBase,
     prompts: dict[Prompt, int],
     max_length: int | None,
+    style: PromptStyle,
 ) -> int:
     plain = spec.raw or is_passage(row, spec)
-    ids = tuple(tokenizer(question_of(row, spec))["input_ids"] if plain else encode_prompt(tokenizer, row))
+    ids = tuple(tokenizer(question_of(row, spec))["input_ids"] if plain else encode_prompt(tokenizer, row, style))
     room = suite.new_tokens(spec, len(ids))
     if max_length is not None:
         room = min(room, max(0, max_length - len(ids)))

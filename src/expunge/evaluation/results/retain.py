@@ -1,5 +1,6 @@
 """What is compared with: results of the retain model, ours or the log that OpenUnlearning publishes for it."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from expunge.data import PromptStyle
 from expunge.errors import InputError
 from expunge.evaluation.results.aggregate import add_forget_quality, add_privleak, membership_scores
 from expunge.evaluation.results.schema import Measurement, Results, Summary, load_results, read_object
@@ -18,6 +20,11 @@ from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
 NO_RETAIN_MODEL = (
     "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
     "with --retain-results"
+)
+
+UNKNOWN_PROMPTS = (
+    "the retain model's results do not say with which chat template, system prompt and date it was asked, so forget "
+    "quality and privacy leak hold only if they were the same"
 )
 
 
@@ -31,6 +38,7 @@ class RetainNumbers:
         min_k_auc: its AUC of mia_min_k.
         table: its examples, where there are any: a published log has none that can be matched with rows.
         tokenizer: fingerprint; None for a published log.
+        prompts: template, system prompt and date that it was asked with; None for a published log.
     """
 
     name: str
@@ -38,6 +46,7 @@ class RetainNumbers:
     min_k_auc: float | None
     table: pa.Table | None = None
     tokenizer: str | None = None
+    prompts: Mapping[str, Any] | None = None
 
 
 def from_results(results: Results) -> RetainNumbers:
@@ -49,6 +58,7 @@ def from_results(results: Results) -> RetainNumbers:
         min_k_auc=None if min_k is None else min_k.value,
         table=results.examples,
         tokenizer=results.recipe["tokenizer"],
+        prompts=results.recipe.get("prompts"),
     )
 
 
@@ -82,13 +92,33 @@ def _from_log(path: str | Path, raw: Mapping[str, Any]) -> RetainNumbers:
         ) from None
 
 
+def comparable(retain: RetainNumbers | None, recipe: Mapping[str, Any]) -> tuple[RetainNumbers | None, str]:
+    """The retain model's numbers where a model's can be compared with them; else None, and why.
+
+    Args:
+        retain: its numbers, if it was given.
+        recipe: the settings that the model was measured with.
+    """
+    if retain is None:
+        return None, NO_RETAIN_MODEL
+    if retain.tokenizer not in (None, recipe["tokenizer"]):
+        return None, "the retain model has another tokenizer or chat template, so the two cannot be compared"
+    if retain.prompts not in (None, recipe["prompts"]):
+        theirs = PromptStyle(**retain.prompts)
+        return None, (
+            f"the retain model was asked with other prompts ({theirs}): measure it with the same --template, --system "
+            "and --date"
+        )
+    return retain, NO_RETAIN_MODEL
+
+
 def add_comparison(
     summary: Summary,
     suite: Suite,
     table: pa.Table,
-    tokenizer: str,
     metrics: Mapping[str, Measurement],
     retain: RetainNumbers | None,
+    why: str,
 ) -> None:
     """Add what is told by comparison with the retain model: forget quality and privleak.
 
@@ -96,17 +126,16 @@ def add_comparison(
         summary: is added to.
         suite: its metrics.
         table: the examples of the model.
-        tokenizer: fingerprint of its tokenizer.
         metrics: what was measured of it.
-        retain: the retain model's numbers; None without one.
+        retain: the retain model's numbers; None without one that can be compared with.
+        why: there is none.
 
     Raises:
         InputError: the retain model was asked something else.
     """
-    why = NO_RETAIN_MODEL
-    if retain is not None and retain.tokenizer not in (None, tokenizer):
-        why = "the retain model has another tokenizer or chat template, so the two cannot be compared"
-        retain = None
+    if retain is not None and retain.prompts is None:
+        summary.reasons["retain_prompts"] = UNKNOWN_PROMPTS
+        warnings.warn(f"{retain.name}: {UNKNOWN_PROMPTS}.", stacklevel=2)
     if retain is not None:
         _check_same_rows(table, retain)
     forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)

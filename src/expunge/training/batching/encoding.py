@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data.chat import Encoded, encode
+from expunge.data import Encoded, PromptStyle, encode
 from expunge.errors import InputError
 from expunge.training.batching.views import VIEWS, Key, Sources
 
@@ -30,11 +30,13 @@ class EncodedViews:
         tokenizer: Of the model.
         sources: What views are made from.
         max_length: The longest row in tokens; longer completions are cut.
+        style: How conversations are written.
     """
 
     tokenizer: PreTrainedTokenizerBase
     sources: Sources
     max_length: int | None = None
+    style: PromptStyle = field(default_factory=PromptStyle)
     _known: dict[tuple[str, Key], Encoded] = field(default_factory=dict, repr=False)
 
     def encode(self, view: str, key: Key) -> Encoded:
@@ -43,7 +45,7 @@ class EncodedViews:
             kind = VIEWS[view]
             row, completion = kind.row(self.sources, key), kind.completion(self.sources, key)
             try:
-                self._known[view, key] = encode(self.tokenizer, row, completion, self.max_length)
+                self._known[view, key] = encode(self.tokenizer, row, completion, self.max_length, self.style)
             except InputError as error:
                 raise InputError(f"{kind.set} set, row {key[0]}: {error}") from error
         return self._known[view, key]

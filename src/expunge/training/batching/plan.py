@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data import Row, load_rows, opened, windows
+from expunge.data import PromptStyle, Row, load_rows, opened, windows
 from expunge.errors import InputError
 from expunge.objectives import Objective
 from expunge.runs import CACHES
@@ -27,6 +27,7 @@ def plan_rows(
     tokenizer: PreTrainedTokenizerBase,
     length: int | None,
     args: UnlearningConfig,
+    style: PromptStyle = PromptStyle(),
 ) -> tuple[EncodedViews, Pairing]:
     """Read both sets, encode every row the run will meet, and draw up which rows meet.
 
@@ -38,6 +39,7 @@ def plan_rows(
         tokenizer: Encodes the rows.
         length: The longest row in tokens, if there is a limit.
         args: Seed, epochs, and the run folder.
+        style: How conversations are written.
 
     Raises:
         InputError: A set is empty or missing, they overlap, a prompt fills the context, or plain text without a prompt
@@ -53,7 +55,7 @@ def plan_rows(
         refuse_overlap(*whole)
         retain = prepared_rows(_windows(tokenizer, retain, length), "retain", objective, args.text_prompt)
     refusals = list(refusals or load_refusals()) if takes(views, "refusals") else []
-    encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length)
+    encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length, style)
     pairing = Pairing(args.seed, len(forget), len(retain), len(refusals), objective.mismatches)
     whole_sets = {"forget": forget, "retain": retain if takes(views, "retain") else []}
     names = [(name, (i,)) for name, members in whole_sets.items() for i in range(len(members))]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -63,6 +64,6 @@ def _key(views: EncodedViews, names: Sequence[Name]) -> str | None:
         [[[(turn.role, turn.content) for turn in row.turns], row.completion, row.opening] for row in rows]
         for rows in (sources.forget, sources.retain)
     ]
-    texts = [sets, list(sources.refusals), views.max_length, names]
+    texts = [sets, list(sources.refusals), views.max_length, asdict(views.style), names]
     code = fingerprint_code("data", "training/batching")
     return salted_digest(json.dumps([texts, fingerprint_tokenizer(tokenizer), code], ensure_ascii=False))
