@@ -16,10 +16,12 @@ from transformers import PreTrainedTokenizerBase
 
 import expunge
 from expunge.data.rows import Row
+from expunge.errors import InputError
 from expunge.files import whole_file
 
 # Versions of libraries that turn texts into token ids.
 TOKENIZING = ("transformers", "tokenizers", "jinja2")
+SALT_BYTES = 32
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -66,14 +68,16 @@ def fingerprint_code(*places: str) -> str:
 
 def salted_digest(text: str) -> str:
     """Hash a text with this machine's secret salt."""
-    return hashlib.blake2b(text.encode(), key=_salt(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_salt(), digest_size=16).hexdigest()
 
 
 def _salt() -> bytes:
     home = Path(os.environ.get("EXPUNGE_HOME") or Path.home() / ".cache" / "expunge")
     file = home / "salt"
     if not file.is_file():
-        with whole_file(file) as part:
-            part.write_bytes(secrets.token_bytes(32))
-        file.chmod(0o600)
-    return file.read_bytes()
+        with whole_file(file, mode=0o600) as part:
+            part.write_bytes(secrets.token_bytes(SALT_BYTES))
+    salt = file.read_bytes()
+    if len(salt) != SALT_BYTES:
+        raise InputError(f"{file}: not the {SALT_BYTES} secret bytes that digests of texts need. Remove the file.")
+    return salt

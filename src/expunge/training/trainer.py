@@ -17,6 +17,7 @@ from transformers.trainer_utils import TrainOutput
 
 from expunge.data import PromptStyle, Row
 from expunge.errors import InputError
+from expunge.files import follow_umask
 from expunge.models import attach_views, causal_model, check_head, check_layer, kept_style, load_model, packs_rows
 from expunge.objectives import Objective, Term, build_objective
 from expunge.runs import CACHES, TRAIN_LOG
@@ -266,8 +267,10 @@ class UnlearningTrainer(Stepper):
         if self.is_fsdp_enabled and not _internal_call:
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # one model whatever the sharding
         super().save_model(output_dir, _internal_call)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            follow_umask(folder)
         if not _internal_call:
-            folder = Path(output_dir or self.args.output_dir)
             (folder / "training_args.bin").unlink(missing_ok=True)
             if self.args.should_save:
                 self.style.save(folder)
