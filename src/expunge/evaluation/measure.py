@@ -250,7 +250,8 @@ def _windows(
     context = _context(model)
     if context is None:
         return sets
-    return {name: [part for row in rows for part in windows(tokenizer, row, context)] for name, rows in sets.items()}
+    cut = {name: windows(tokenizer, rows, context)[0] for name, rows in sets.items()}
+    return {name: [part for parts in rows for part in parts] for name, rows in cut.items()}
 
 
 def _context(model: PreTrainedModel) -> int | None:

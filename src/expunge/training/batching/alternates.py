@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import PromptStyle, Row, Turn, encode, encode_prompt, end_of_turn
+from expunge.data import PromptStyle, Row, Turn, encode_all, encode_prompts, end_of_turn
 from expunge.errors import InputError
 from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows
@@ -105,8 +105,8 @@ def sample_alternates(
     Returns:
         Answers by row; empty where the model gave none.
     """
-    prompts = [encode_prompt(tokenizer, _question(row), style) for row in rows]
-    lengths = [encode(tokenizer, row, style=style).completion_tokens for row in rows]
+    prompts = encode_prompts(tokenizer, [_question(row) for row in rows], style)
+    lengths = [row.completion_tokens for row in encode_all(tokenizer, [(row, None) for row in rows], style=style)]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     groups = [order[at : at + ROWS_AT_ONCE] for at in range(0, len(order), ROWS_AT_ONCE)]
     mine = range(len(groups))[share]

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -48,14 +47,16 @@ def plan_rows(
     forget, retain = (load_rows(s) if isinstance(s, (str, Path)) else list(s or ()) for s in (forget, retain))
     views = objective.views
     whole = forget, retain
-    forget = prepared_rows(_windows(tokenizer, forget, length), "forget", objective, args.text_prompt)
+    cut, known = _windows(tokenizer, forget, length)
+    forget = prepared_rows(cut, "forget", objective, args.text_prompt)
     if takes(views, "retain"):
         if not retain:
             raise InputError(f"Objective {objective.name} needs a retain set, and it is missing or empty.")
         refuse_overlap(*whole)
-        retain = prepared_rows(_windows(tokenizer, retain, length), "retain", objective, args.text_prompt)
+        cut, known_too = _windows(tokenizer, retain, length)
+        retain, known = prepared_rows(cut, "retain", objective, args.text_prompt), known | known_too
     refusals = list(refusals or load_refusals()) if takes(views, "refusals") else []
-    encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length, style)
+    encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length, style, known)
     pairing = Pairing(args.seed, len(forget), len(retain), len(refusals), objective.mismatches)
     whole_sets = {"forget": forget, "retain": retain if takes(views, "retain") else []}
     names = [(name, (i,)) for name, members in whole_sets.items() for i in range(len(members))]
@@ -74,8 +75,10 @@ def plan_rows(
     return encoded, pairing
 
 
-def _windows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], length: int | None) -> list[list[Row]]:
-    return [[row] if length is None else windows(tokenizer, row, length) for row in rows]
+def _windows(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], length: int | None
+) -> tuple[list[list[Row]], dict[str, list[int]]]:
+    return ([[row] for row in rows], {}) if length is None else windows(tokenizer, rows, length)
 
 
 def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective, text_prompt: int | None) -> list[Row]:
@@ -97,7 +100,7 @@ def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective
     answering = next((v for v in objective.views if VIEWS[v].set == name and VIEWS[v].answers_prompt), None)
     prepared: list[Row] = []
     for i, cut in enumerate(rows):
-        parts = _with_prompts(cut, text_prompt)
+        parts = cut if text_prompt is None else [opened(part, text_prompt) for part in cut]
         if answering and not all(part.prompt for part in parts):
             raise InputError(
                 f"{name} set, row {i}: plain text without a prompt, which view {answering} of objective "
@@ -111,18 +114,6 @@ def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective
             )
         prepared += parts
     return prepared
-
-
-def _with_prompts(parts: Sequence[Row], text_prompt: int | None) -> list[Row]:
-    if text_prompt is None:
-        return list(parts)
-    *others, last = parts
-    if others and len(last.completion.strip()) < 2:  # too little for a prompt: the last two windows are cut in half
-        before = others.pop()
-        text = before.completion + last.completion
-        half = len(text) // 2
-        others, last = [*others, replace(last, completion=text[:half])], replace(last, completion=text[half:])
-    return [opened(part, text_prompt) for part in (*others, last)]
 
 
 def refuse_overlap(forget: Sequence[Row], retain: Sequence[Row]) -> None:

@@ -13,12 +13,9 @@ from safetensors.numpy import save_file
 from expunge.data.chat import Encoded
 from expunge.files import whole_file
 from expunge.models import fingerprint_code, fingerprint_tokenizer, salted_digest
-from expunge.training.batching.encoding import EncodedViews
-from expunge.training.batching.views import Key
+from expunge.training.batching.encoding import EncodedViews, Name
 
 FILE = "tokens.safetensors"
-
-Name = tuple[str, Key]  # a view, and a row of it
 
 
 def prepare_tokens(folder: Path, views: EncodedViews, names: Sequence[Name], main: bool = True) -> None:
@@ -41,7 +38,7 @@ def prepare_tokens(folder: Path, views: EncodedViews, names: Sequence[Name], mai
                 spans = zip(names, pairwise([0, *ends]), starts, strict=True)
                 views.remember({name: Encoded(tuple(ids[a:b]), start) for name, (a, b), start in spans})
                 return
-    encoded = [views.encode(view, which) for view, which in names]
+    encoded = views.encode_all(names)
     if key is not None and main:
         tensors = {
             "ids": np.array([token for row in encoded for token in row.ids], dtype=np.int32),
