@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from expunge.data.rows import Row, Turn
@@ -20,7 +22,7 @@ from expunge.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEXTS_AT_ONCE = 4096  # given to the tokenizer together: what it returns takes more memory than the ids
+TEXTS_AT_ONCE = 2048  # given to the tokenizer together
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,43 +152,52 @@ def _written(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Turn]], style: PromptStyle, generation: bool
 ) -> list[list[int]]:
     """Token ids of conversations as the template writes them, to be answered or with their answers."""
-    if not conversations:
-        return []
-    template = style.text_for(tokenizer)
-    prompt = [{"role": "system", "content": style.system}] if style.system else []
-    messages = [
-        [*(prompt if turns[0].role != "system" else ()), *({"role": t.role, "content": t.content} for t in turns)]
-        for turns in conversations
-    ]
-    try:
-        found = tokenizer.apply_chat_template(
-            messages,
-            chat_template=pinned(template),
-            tokenize=False,
-            add_generation_prompt=generation,
-            **style.settings_for(template),
-        )
-    except Exception as error:  # a template is a program that comes with a model: it can fail in any way
-        raise InputError(f"The chat template cannot write this conversation: {error}") from error
-    texts = cast(list[str], found)
+    texts = _rendered(tokenizer, conversations, style, generation)
     bos = cast(str | None, tokenizer.bos_token)
     if style.template is None or not bos:
         return token_ids(tokenizer, texts, special=False)
     # A model trained on plain strings saw the text after the first token tokenised as a text's beginning.
-    rest = token_ids(tokenizer, [text.removeprefix(bos) for text in texts], special=False)
+    whole = list(texts)
+    rest = token_ids(tokenizer, [text.removeprefix(bos) for text in whole], special=False)
     begin = cast(int, tokenizer.bos_token_id)
-    return [[begin, *ids] if text.startswith(bos) else ids for text, ids in zip(texts, rest, strict=True)]
+    return [[begin, *ids] if text.startswith(bos) else ids for text, ids in zip(whole, rest, strict=True)]
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool) -> list[list[int]]:
-    """Token ids of texts, with the special tokens that the tokenizer adds to any text, or without."""
-    options: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False}
-    found: list[list[int]] = []
-    with _every_core():
-        for at in range(0, len(texts), TEXTS_AT_ONCE):
-            batch = tokenizer(list(texts[at : at + TEXTS_AT_ONCE]), add_special_tokens=special, **options)
-            found += cast(list[list[int]], batch["input_ids"])
-    return found
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Turn]], style: PromptStyle, generation: bool
+) -> Iterator[str]:
+    """Conversations as the template writes them, one after the other."""
+    template = style.text_for(tokenizer) if conversations else ""
+    text, settings = pinned(template), style.settings_for(template)
+    prompt = [{"role": "system", "content": style.system}] if style.system else []
+    for turns in conversations:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        messages = messages if turns[0].role == "system" else [*prompt, *messages]
+        try:
+            yield cast(
+                str,
+                tokenizer.apply_chat_template(
+                    messages, chat_template=text, tokenize=False, add_generation_prompt=generation, **settings
+                ),
+            )
+        except Exception as error:  # a template is a program that comes with a model: it can fail in any way
+            raise InputError(f"The chat template cannot write this conversation: {error}") from error
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], special: bool) -> list[list[int]]:
+    """Token ids of texts, with the special tokens that the tokenizer adds to any text, or without.
+
+    A thread tokenises one batch while the next one is being written.
+    """
+    coming = iter(texts)
+    batches = iter(lambda: list(islice(coming, TEXTS_AT_ONCE)), [])
+
+    def ids_of(batch: list[str]) -> list[list[int]]:
+        options: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False}
+        return cast(list[list[int]], tokenizer(batch, add_special_tokens=special, **options)["input_ids"])
+
+    with _every_core(), ThreadPoolExecutor(1) as pool:
+        return [ids for batch in pool.map(ids_of, batches) for ids in batch]
 
 
 @contextmanager
