@@ -1,9 +1,10 @@
-"""Writing whole files or none: results appear under their name only when complete."""
+"""Writing whole files or none: results appear under their name only when complete. Modes follow the umask."""
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import Any
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it there when the block ends well, delete it when it does not."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    part = Path(name)
+def whole_file(path: str | Path, mode: int = 0o666) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it there when the block ends well, delete it when it does not.
+
+    Args:
+        path: Where the file is to be.
+        mode: Of the file from its first moment on, less what the umask takes.
+    """
+    part = _beside(Path(path))
+    mode = _create(part, mode)
     try:
         yield part
-        part.chmod(0o644)  # mkstemp makes private files; results are for sharing
+        part.chmod(mode)  # safetensors puts a private file in its place
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -30,16 +33,39 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` when the block ends well, and is deleted otherwise."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    part = _beside(path)
+    part.mkdir()
     try:
         yield part
-        part.chmod(0o755)
+        follow_umask(part)
         if path.exists():
             shutil.rmtree(path)
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def follow_umask(folder: Path) -> None:
+    """Give the weights in a folder the mode that the umask asks for: safetensors makes private files."""
+    probe = _beside(folder / "mode")
+    mode = _create(probe, 0o666)
+    probe.unlink()
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(mode)
+
+
+def _create(path: Path, mode: int) -> int:
+    """Make an empty file; returns the mode that the umask left."""
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+
+
+def _beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -3,7 +3,7 @@
     recipe.yaml            all that the run depended on, spelt out
     environment.json       versions, fingerprints, times
     train_log.jsonl        a line for each logged step
-    model/ or adapter/     the unlearned weights
+    model/ or adapter/     the unlearned weights; with prompt_style.json where prompts were not written as usual
     results.json           what was measured; beside it results.examples.parquet, and results.retain.json and
                            results.target.json with theirs
     reference/             caches of a run under way: token ids, stored reference values, alternative answers
@@ -19,6 +19,7 @@ RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
 TRAIN_LOG = "train_log.jsonl"
 MODEL, ADAPTER = "model", "adapter"
+PROMPT_STYLE = "prompt_style.json"
 RESULTS = "results.json"
 CACHES = "reference"
 CHECKPOINT = "checkpoint-"

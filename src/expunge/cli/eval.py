@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.train import Date, System, Template
+
 
 def evaluate_model(
     model: Annotated[str, typer.Option(help="Model folder, run folder, adapter folder or Hub name.")],
@@ -61,6 +63,9 @@ def evaluate_model(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be run, and run nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+    template: Template = None,
+    system: System = None,
+    date: Date = None,
 ) -> None:
     """Measure what a model still knows of the forget set, and what it kept of the rest."""
     import json as json_format
@@ -70,7 +75,7 @@ def evaluate_model(
     from expunge.errors import InputError
     from expunge.evaluation import ComparedWith, Execution, JudgeModels, Questions
 
-    questions = Questions(suite, data, forget_split, holdout)
+    questions = Questions(suite, data, forget_split, holdout, template, system, date)
     if plan:
         from expunge.evaluation.passes.describe import plan_evaluation
 

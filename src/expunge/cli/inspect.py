@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
-from expunge.cli.train import SPEC_HELP
+from expunge.cli.train import SPEC_HELP, Date, System, Template
 
 
 def loss(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[objective.KEY=VALUE ...]", help="Options of the objective.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[objective.KEY=VALUE ...] [train.text_prompt=N]",
+            help="Options of the objective, and how many characters of a plain passage are its prompt.",
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="The model to evaluate.")] = ...,  # type: ignore[assignment]
     reference: Annotated[str | None, typer.Option(help="The frozen model, where the objective needs one.")] = None,
@@ -20,22 +24,29 @@ def loss(
     idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
     objective: Annotated[str, typer.Option(help='E.g. "DPO+AP".')] = "NPO+GD",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    template: Template = None,
+    system: System = None,
+    date: Date = None,
 ) -> None:
     """The value of each term of an objective on all given rows, as one batch."""
     from expunge.errors import InputError
     from expunge.objectives import build_objective
-    from expunge.training.recipe import parse_overrides
+    from expunge.training.recipe import check_train_options, parse_overrides
 
     overrides = parse_overrides(list(words or []))
+    text_prompt = overrides.pop("train.text_prompt", None)
+    check_train_options({"text_prompt": text_prompt})
     if any(not key.startswith("objective.") for key in overrides):
-        raise InputError("loss takes options of the section objective alone, e.g. objective.beta=0.1.")
+        raise InputError("loss takes options of the section objective, e.g. objective.beta=0.1, and train.text_prompt.")
     built = build_objective(objective, {key.removeprefix("objective."): v for key, v in overrides.items()})
-    from expunge.data import load_rows
+    from expunge.data import PromptStyle, load_rows
+    from expunge.models import kept_style
     from expunge.training.batching import load_refusals
     from expunge.training.objective_value import objective_value
 
     rows = load_rows(forget), load_rows(retain) if retain else []
-    result = objective_value(model, reference, built, *rows, load_refusals(idk))
+    style = (kept_style(model) or PromptStyle()).updated(template, system, date)
+    result = objective_value(model, reference, built, *rows, load_refusals(idk), text_prompt=text_prompt, style=style)
     if json:
         typer.echo(json_module.dumps(result))
         return

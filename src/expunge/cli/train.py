@@ -9,6 +9,12 @@ import typer
 from expunge.errors import InputError
 
 SPEC_HELP = "A file, a folder, a Hub id, or folder-or-id:configuration[:split]."
+# How conversations are written: the same three options wherever prompts are rendered.
+Template = Annotated[
+    str | None, typer.Option(help="Chat template: a file, its text, plain or llama-2-tofu; default: the model's own.")
+]
+System = Annotated[str | None, typer.Option(help="System prompt, put before conversations that have none.")]
+Date = Annotated[str | None, typer.Option(help="The date that templates print, e.g. 2025-04-10; default: 2025-01-01.")]
 
 
 def unlearn(
@@ -38,6 +44,9 @@ def unlearn(
         str | None, typer.Option(help="Run in so many processes, or as an accelerate.yaml says (several GPUs, FSDP2).")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    template: Template = None,
+    system: System = None,
+    date: Date = None,
 ) -> None:
     """Make a model forget: train it with an objective, and save it with everything the run depended on."""
     from expunge.training.recipe import parse_overrides, read_recipe
@@ -54,6 +63,9 @@ def unlearn(
         "quantization": quantization,
         "attention": attention,
         "trust_remote_code": trust_remote_code or None,
+        "template": template,
+        "system": system,
+        "date": date,
     }
     overrides = {key: value for key, value in named.items() if value is not None} | parse_overrides(words)
     from expunge.cli.launch import launch as start
@@ -96,6 +108,9 @@ def finetune(
         typer.Option(help="With --init: take this model's tokenizer. A retain model must have its target's."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    template: Template = None,
+    system: System = None,
+    date: Date = None,
 ) -> None:
     """Make a target or a retain model: fine-tune on completions, from a checkpoint or from nothing."""
     from expunge.training.recipe import check_train_options, parse_overrides
@@ -113,9 +128,12 @@ def finetune(
     if any("." in key for key in options):
         raise InputError("finetune takes options of the section train alone, e.g. train.num_train_epochs=3.")
     check_train_options(options)
-    from expunge.data import load_rows
+    from expunge.data import PromptStyle, load_rows
+    from expunge.models import kept_style
     from expunge.training.finetune import finetune as run
 
+    before = model or tokenizer
+    style = ((before and kept_style(before)) or PromptStyle()).updated(template, system, date)
     rows = [row for spec in data for row in load_rows(spec)]
     if model is not None:
         from expunge.models import load_model
@@ -126,4 +144,4 @@ def finetune(
 
         loaded, words_of = new_tiny(rows, tokenizer, seed=int(options.get("seed", 42)))
         options = {**TINY_TRAINING, **options}
-    typer.echo(f"Saved {run(loaded, words_of, rows, out, options, quiet=quiet)}")
+    typer.echo(f"Saved {run(loaded, words_of, rows, out, options, quiet=quiet, style=style)}")

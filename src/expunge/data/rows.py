@@ -1,18 +1,20 @@
 """A row: what the model is asked (the prompt) and what it answers (the completion)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, StrictStr, TypeAdapter, ValidationError
 
 from expunge.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation. `role` is "system", "user" or "assistant"."""
+    """One message of a conversation."""
 
-    role: str
-    content: str
+    role: Literal["system", "user", "assistant"]
+    content: StrictStr
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +22,21 @@ class Row:
     """One row of a forget, retain or holdout set.
 
     Attributes:
-        turns: The prompt, as a conversation. Empty for plain text, which has no prompt.
-        completion: What follows the prompt; the whole passage for plain text.
+        turns: The prompt, as a conversation. Empty for plain text.
+        completion: What follows the prompt; the whole passage for plain text without an opening.
         columns: Every other column of the source, untouched, for the metrics that use them.
+        opening: The beginning of a passage, where it serves as its prompt (see `opened`): plain text, to be continued.
     """
 
     turns: tuple[Turn, ...]
     completion: str
     columns: Mapping[str, Any] = field(default_factory=dict)
+    opening: str = ""
 
     @property
     def prompt(self) -> str:
-        """The last thing the user said; empty for plain text."""
-        return self.turns[-1].content if self.turns else ""
+        """The last thing the user said, or the opening of a passage; empty for plain text without one."""
+        return self.turns[-1].content if self.turns else self.opening
 
     @property
     def key(self) -> tuple[tuple[tuple[str, str], ...], str]:
@@ -40,53 +44,149 @@ class Row:
         return tuple((t.role, t.content.strip()) for t in self.turns), self.completion.strip()
 
 
-def parse_row(record: Mapping[str, Any], where: str) -> Row:
+def opened(row: Row, characters: int) -> Row:
+    """A row of plain text with its beginning as its prompt, and the rest as its completion; other rows as they are.
+
+    The prompt ends after white space where it can, so that any completion may follow it, and is at most half of the
+    passage: a passage of a single character has none.
+
+    Args:
+        row: Of plain text, or not.
+        characters: The longest prompt.
+    """
+    text = row.completion
+    longest = min(characters, len(text.rstrip()) // 2)
+    if row.turns or row.opening or not longest:
+        return row
+    first_word = len(text) - len(text.lstrip())
+    cut = max((i for i in range(first_word + 1, longest + 1) if text[i - 1].isspace()), default=longest)
+    return Row((), text[cut:], row.columns, text[:cut])
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must be text that is not empty")
+    return text
+
+
+def _spoken(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    for i, turn in enumerate(turns):
+        if turn.role != "system" and not turn.content.strip():
+            raise ValueError(f"must be text that is not empty at turn {i}, 'content'")
+    return turns
+
+
+def _asking(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if not turns or turns[-1].role != "user":
+        raise ValueError("must end with a user turn")
+    return turns
+
+
+def _answered(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if [turn.role for turn in turns[-2:]] != ["user", "assistant"]:
+        raise ValueError("must end with an assistant turn that follows a user turn")
+    return turns
+
+
+def _answering(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if [turn.role for turn in turns] != ["assistant"]:
+        raise ValueError("must be text or a list of one assistant turn")
+    return turns
+
+
+def _no_list_as_text(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        raise ValueError("is a list written as text; CSV holds no lists: use JSON Lines or Parquet")
+    return value
+
+
+Turns = Annotated[tuple[Turn, ...], AfterValidator(_spoken)]
+TEXT = TypeAdapter(Annotated[StrictStr, AfterValidator(_not_blank)])
+QUESTION = TypeAdapter(Annotated[Turns, AfterValidator(_asking)])
+ANSWER = TypeAdapter(Annotated[Turns, AfterValidator(_answering)])
+CONVERSATION = TypeAdapter(Annotated[Turns, AfterValidator(_answered)])
+# Columns that metrics use, where a row has them; null: the text is missing.
+MAY_BE_MISSING = TypeAdapter(StrictStr | None)
+MAY_BE_SEVERAL = TypeAdapter(Annotated[StrictStr | list[StrictStr] | None, AfterValidator(_no_list_as_text)])
+METRIC_COLUMNS: dict[str, TypeAdapter[Any]] = {
+    "paraphrased_answer": MAY_BE_MISSING,
+    "paraphrased_question": MAY_BE_MISSING,
+    "perturbed_answer": MAY_BE_SEVERAL,
+    "original_answer": MAY_BE_MISSING,
+    "golden_answer": MAY_BE_MISSING,
+    "right_answer": MAY_BE_MISSING,
+    "hallucinated_answer": MAY_BE_MISSING,
+    "fact": MAY_BE_MISSING,
+}
+LAYOUTS = (("prompt", "completion"), ("question", "answer"), ("messages",), ("text",))
+
+
+def parse_row(record: Mapping[str, Any], where: str, columns: tuple[str, str] | None = None) -> Row:
     """Read one record of any accepted layout.
 
     Args:
-        record: Columns by name: `prompt`+`completion`, `messages`, `question`+`answer`, or `text`.
+        record: Columns by name: `prompt`+`completion`, `question`+`answer`, `messages`, or `text`.
         where: What to call the record in errors, e.g. "forget.jsonl, row 3".
+        columns: Of the prompt and the completion, where the layout is none of these.
 
     Raises:
-        InputError: No accepted set of columns is present, or one has the wrong type.
+        InputError: No accepted set of columns is present, or a value cannot be used; the message names the column.
     """
-    for prompt, completion in (("prompt", "completion"), ("question", "answer")):
-        if prompt in record and completion in record:
-            return Row(
-                _turns(record[prompt], where, prompt),
-                _completion(record[completion], where, completion),
-                {k: v for k, v in record.items() if k not in (prompt, completion)},
-            )
-    if "messages" in record:
-        turns = _turns(record["messages"], where, "messages")
-        if len(turns) < 2 or turns[-1].role != "assistant":
-            raise InputError(f"{where}: 'messages' must end with an assistant turn that follows a user turn.")
-        return Row(turns[:-1], turns[-1].content, {k: v for k, v in record.items() if k != "messages"})
-    if "text" in record:
-        text = _completion(record["text"], where, "text")
-        return Row((), text, {k: v for k, v in record.items() if k != "text"})
-    raise InputError(
-        f"{where}: no usable columns. Found {sorted(record)}; needed 'prompt' and 'completion', 'messages', "
-        "'question' and 'answer', or 'text'."
+    layouts = LAYOUTS if columns is None else (columns,)
+    used = next((layout for layout in layouts if all(name in record for name in layout)), None)
+    if used is None:
+        needed = ", or ".join(" and ".join(map(repr, layout)) for layout in layouts)
+        raise InputError(f"{where}: no usable columns. Found {sorted(map(str, record))}; needed {needed}.")
+    rest = {name: value for name, value in record.items() if name not in used}
+    for name, adapter in METRIC_COLUMNS.items():
+        if name in rest:
+            _checked(adapter, rest[name], where, name)
+    if used == ("messages",):
+        *asked, last = _checked(CONVERSATION, record["messages"], where, "messages")
+        return Row(tuple(asked), last.content, rest)
+    if used == ("text",):
+        return Row((), _checked(TEXT, record["text"], where, "text"), rest)
+    (prompt, question), (completion, answer) = ((name, record[name]) for name in used)
+    turns = (
+        _checked(QUESTION, question, where, prompt)
+        if isinstance(question, list)
+        else (Turn("user", _checked(TEXT, question, where, prompt)),)
     )
+    if isinstance(answer, list):  # the conversational prompt/completion layout
+        answer = _checked(ANSWER, answer, where, completion)[0].content
+    return Row(turns, _checked(TEXT, answer, where, completion), rest)
 
 
-def _turns(value: Any, where: str, column: str) -> tuple[Turn, ...]:
-    if isinstance(value, str):
-        if not value.strip():
-            raise InputError(f"{where}: {column!r} is empty. Use a 'text' column for rows without a prompt.")
-        return (Turn("user", value),)
-    if isinstance(value, Sequence):
-        try:
-            return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in value)
-        except (KeyError, TypeError):
-            pass
-    raise InputError(f"{where}: {column!r} must be text or a list of {{'role', 'content'}} turns.")
+# In words of files, by pydantic's type of error.
+WRONG = {
+    "string_type": "must be text",
+    "tuple_type": "must be a list of {'role', 'content'} turns",
+    "list_type": "must be text or a list of texts",
+    "dataclass_type": "must be an object with 'role' and 'content'",
+    "missing": "is missing",
+    "literal_error": "must be one of system, user, assistant",
+}
+KINDS = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
 
 
-def _completion(value: Any, where: str, column: str) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1 and isinstance(value[0], Mapping):
-        value = value[0].get("content")  # the conversational prompt/completion layout
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: {column!r} must be text that is not empty.")
-    return value
+def _checked(adapter: TypeAdapter[Any], value: Any, where: str, column: str) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        wrong = max(error.errors(include_url=False), key=lambda one: len(one["loc"]))
+    unit = "item" if column in METRIC_COLUMNS else "turn"
+    kinds = ("str", "list[str]")  # pydantic names the alternatives among the places
+    path = [part for part in wrong["loc"] if part not in kinds]
+    place = "".join(f", {unit} {part}" if isinstance(part, int) else f", {part!r}" for part in path)
+    found = "" if wrong["type"] in ("missing", "value_error") else f", not {KINDS.get(type(wrong['input']), 'text')}"
+    says = WRONG.get(wrong["type"], wrong["msg"].removeprefix("Value error, "))
+    if wrong["type"] == "literal_error":
+        found = f", not {str(wrong['input'])[:30]!r}"
+    raise InputError(f"{where}: column {column!r}{place} {says}{found}.")

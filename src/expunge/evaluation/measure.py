@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import Row, windows
+from expunge.data import PromptStyle, Row, windows
 from expunge.errors import InputError
 from expunge.evaluation.judges import Judge, Outputs, open_judges
 from expunge.evaluation.passes import processes
@@ -49,7 +49,7 @@ from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, load_model
+from expunge.models import causal_model, check_head, kept_style, load_model
 from expunge.runs import companion_path, parts_path
 
 Examples = Mapping[str, Sequence[Example]]
@@ -64,6 +64,7 @@ class Setting:
     data: EvaluationData
     judges: tuple[Judge, ...]
     execution: Execution
+    style: PromptStyle
     vllm: Vllm | None = None
     original: Results | None = None
 
@@ -102,7 +103,8 @@ def evaluate(
         raise InputError(f"{out}: the results file must end in .json, e.g. results.json.")
     if compared_with.retain_model is not None and compared_with.retain_results is not None:
         raise InputError("Give --retain-model or --retain-results, not both.")
-    setting = _setting(questions, judges, execution)
+    setting = _setting(questions, judges, execution, questions.style_for(model))
+    _check_styles(setting.style, questions, model, compared_with)
     companions: dict[str, Results] = {}
     retain: RetainNumbers | None = None
     given = compared_with.retain_results
@@ -129,7 +131,7 @@ def evaluate(
     return results
 
 
-def _setting(questions: Questions, models: JudgeModels, execution: Execution) -> Setting:
+def _setting(questions: Questions, models: JudgeModels, execution: Execution, style: PromptStyle) -> Setting:
     """Check what was asked for, and read the rows."""
     suite = find_suite(questions.suite)
     definition = fingerprint_suite(suite)
@@ -146,7 +148,19 @@ def _setting(questions: Questions, models: JudgeModels, execution: Execution) ->
     else:
         data = load_sets(questions, suite)
     vllm = None if execution.vllm is None else find_vllm(execution.vllm)
-    return Setting(suite, definition, data, judges, execution, vllm)
+    return Setting(suite, definition, data, judges, execution, style, vllm)
+
+
+def _check_styles(style: PromptStyle, questions: Questions, model: ModelLike, others: ComparedWith) -> None:
+    """Say so where prompts are written in a style that was not asked for, or that a model was not trained with."""
+    if style != PromptStyle().updated(questions.template, questions.system, questions.date):
+        warnings.warn(f"Prompts are written as {model} was trained ({style}).", stacklevel=3)
+    for other in (others.retain_model, others.target_model):
+        kept = kept_style(other) if isinstance(other, str | Path) else None
+        if kept not in (None, style):
+            warnings.warn(
+                f"{other} was trained with other prompts ({kept}) than it is asked with ({style}).", stacklevel=3
+            )
 
 
 def _evaluate_one(
@@ -166,7 +180,7 @@ def _evaluate_one(
     identity = model_section(path, loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
     recipe = recipe_section(
-        setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original
+        setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original, setting.style
     )
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
@@ -178,14 +192,15 @@ def _evaluate_one(
         earlier = _earlier(out, identity, data, recipe)
         if earlier is None:
             store = None if out is None else Parts(parts_path(out), measured_key(identity, data, recipe))
-            work, stop = plan(setting.suite, sets, tokenizer, _context(loaded)), stop_tokens(loaded, tokenizer)
+            work = plan(setting.suite, sets, tokenizer, _context(loaded), setting.style)
+            stop = stop_tokens(loaded, tokenizer, setting.style)
             measured = _measured(loaded, tokenizer, setting, work, title, store)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
             gc.collect()
             if setting.vllm is not None:
                 wanted = range(len(work.prompts))
                 measured.answers.update(vllm_answers(setting.vllm, check_readable(model), work.prompts, wanted, stop))
-            unjudged = examples(setting.suite, sets, work, measured, tokenizer)
+            unjudged = examples(setting.suite, sets, work, measured, tokenizer, setting.style)
             table = build_table(setting.suite, sets, _judged(setting, sets, unjudged))
         else:
             table = earlier.examples
@@ -204,7 +219,8 @@ def _measured(
     """The passes over the model."""
     execution = setting.execution
     with bars(title, execution.progress and processes.rank() == 0) as report:
-        return run_plan(loaded, tokenizer, work, execution.batch_tokens, report, store, generating=setting.vllm is None)
+        generating = setting.vllm is None
+        return run_plan(loaded, tokenizer, work, execution.batch_tokens, report, store, generating, setting.style)
 
 
 def _judged(setting: Setting, sets: Mapping[str, Sequence[Row]], measured: Examples) -> Examples:
@@ -246,7 +262,8 @@ def _windows(
     context = _context(model)
     if context is None:
         return sets
-    return {name: [part for row in rows for part in windows(tokenizer, row, context)] for name, rows in sets.items()}
+    cut = {name: windows(tokenizer, rows, context)[0] for name, rows in sets.items()}
+    return {name: [part for parts in rows for part in parts] for name, rows in cut.items()}
 
 
 def _context(model: PreTrainedModel) -> int | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from expunge.data.rows import Row
+from expunge.data import PromptStyle, Row
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +31,30 @@ class Questions:
         forget_split: e.g. "forget10"; may be left out where the data has one `forget*_perturbed` alone.
         holdout: SPEC of rows never trained on, for membership inference; default: the configuration that goes with the
             forget split (`holdout10` with `forget10`), if there is one.
+        template: chat template, by name, file or text; default: as the evaluated model was trained, where its folder
+            says so, else the model's own. Every model of the evaluation is asked alike.
+        system: system prompt, put before conversations that have none; default: likewise, else none.
+        date: that templates print; default: likewise, else 01 Jan 2025.
     """
 
     suite: "str | Suite" = "tofu"
     data: str | Path | Mapping[str, Rows] | None = None
     forget_split: str | None = None
     holdout: str | Path | None = None
+    template: str | None = None
+    system: str | None = None
+    date: str | None = None
+
+    def style_for(self, model: ModelLike) -> PromptStyle:
+        """How conversations are written for a model.
+
+        Raises:
+            InputError: no such template or date.
+        """
+        from expunge.models import kept_style
+
+        kept = kept_style(model) if isinstance(model, str | Path) else None
+        return (kept or PromptStyle()).updated(self.template, self.system, self.date)
 
 
 @dataclass(frozen=True)

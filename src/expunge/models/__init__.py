@@ -12,7 +12,7 @@ from expunge.models.fingerprint import (
 )
 from expunge.models.forward import Request, TokenFunction, check_layer, hidden_states, token_values
 from expunge.models.head import FrozenHead, check_head
-from expunge.models.load import best_device, is_adapter, load_model, resolve_folder
+from expunge.models.load import best_device, is_adapter, kept_style, load_model, resolve_folder
 from expunge.models.packing import packs_rows
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "fingerprint_tokenizer",
     "hidden_states",
     "is_adapter",
+    "kept_style",
     "load_model",
     "packs_rows",
     "resolve_folder",

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 import expunge
 from expunge.data.rows import Row
+from expunge.errors import InputError
 from expunge.files import whole_file
 
 # Versions of libraries that turn texts into token ids.
@@ -34,6 +35,7 @@ NO_NUMBER = {
     "transformers_version",
     "use_cache",
 }
+SALT_BYTES = 32
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -72,7 +74,7 @@ def _numeric(config: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprint_rows(rows: Iterable[Row]) -> str:
     """Hash rows with this machine's salt: the hash of a short text could be guessed otherwise."""
-    value = [[[[t.role, t.content] for t in row.turns], row.completion, dict(row.columns)] for row in rows]
+    value = [[[(t.role, t.content) for t in r.turns], r.opening, r.completion, dict(r.columns)] for r in rows]
     return salted_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str))
 
 
@@ -93,14 +95,16 @@ def fingerprint_code(*places: str) -> str:
 
 def salted_digest(text: str) -> str:
     """Hash a text with this machine's secret salt."""
-    return hashlib.blake2b(text.encode(), key=_salt(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_salt(), digest_size=16).hexdigest()
 
 
 def _salt() -> bytes:
     home = Path(os.environ.get("EXPUNGE_HOME") or Path.home() / ".cache" / "expunge")
     file = home / "salt"
     if not file.is_file():
-        with whole_file(file) as part:
-            part.write_bytes(secrets.token_bytes(32))
-        file.chmod(0o600)
-    return file.read_bytes()
+        with whole_file(file, mode=0o600) as part:
+            part.write_bytes(secrets.token_bytes(SALT_BYTES))
+    salt = file.read_bytes()
+    if len(salt) != SALT_BYTES:
+        raise InputError(f"{file}: not the {SALT_BYTES} secret bytes that digests of texts need. Remove the file.")
+    return salt

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from expunge.data.style import PromptStyle
 from expunge.errors import InputError
 
 
@@ -85,6 +86,11 @@ def resolve_folder(path: str | Path) -> str:
     if folder.exists() or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise InputError(f"{path}: no such model folder.")
     return text
+
+
+def kept_style(path: str | Path) -> PromptStyle | None:
+    """How the prompts of a model that expunge trained were written; None where nothing lies beside its weights."""
+    return PromptStyle.kept_in(resolve_folder(path))
 
 
 def is_adapter(folder: str | Path) -> bool:

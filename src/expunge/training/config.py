@@ -22,6 +22,8 @@ class UnlearningConfig(TrainingArguments):
         objective_options: Hyper-parameters and weights, e.g. {"beta": 0.1, "AP.beta": 0.2, "forget_weight": 1.0}.
         max_length: The longest row in tokens; default: the model's context. Longer completions are cut, with a
             warning; plain text is cut into windows.
+        text_prompt: How many characters of a plain passage are its prompt, at most half of it; the rest is what is
+            forgotten or kept. Needed where passages are answered: with a refusal, an alternative, another row's text.
         stop_at_chance: Stop, and keep the model, once gradient ascent made the forget set less likely than chance
             (log K nats a token): what follows only destroys the model.
         gradient: "joint", the gradient of the whole objective; "gru", without the part that would raise the retain
@@ -46,6 +48,7 @@ class UnlearningConfig(TrainingArguments):
     objective: str = "NPO+GD"
     objective_options: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    text_prompt: int | None = None
     stop_at_chance: bool = True
     gradient: Literal["joint", "gru", "sharpness"] = "joint"
     gru_smoothing: float = 0.8

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data.rows import Row
+from expunge.data import PromptStyle, Row
 from expunge.errors import InputError
 from expunge.files import whole_folder
 from expunge.objectives import Needs, Objective, Term, Views, Weighted
@@ -36,6 +36,7 @@ def finetune(
     out: str | Path,
     options: dict[str, Any] | None = None,
     quiet: bool = False,
+    style: PromptStyle = PromptStyle(),
 ) -> Path:
     """Fine-tune a model on the completions of rows, and save it as a plain model folder.
 
@@ -46,6 +47,7 @@ def finetune(
         out: The folder to make; it appears when the model is whole. Training log inside.
         options: Fields of `UnlearningConfig`.
         quiet: No progress bars.
+        style: How conversations are written; kept with the model.
 
     Raises:
         InputError: The folder exists, or an option or row cannot be used.
@@ -57,7 +59,7 @@ def finetune(
         defaults = {"save_strategy": "no", "disable_tqdm": quiet}
         args = training_arguments(folder / "work", options or {}, **defaults)
         objective = Objective("CE", (Weighted("CE", CE()),))
-        trainer = UnlearningTrainer(model, args, rows, None, tokenizer, objective=objective)
+        trainer = UnlearningTrainer(model, args, rows, None, tokenizer, objective=objective, style=style)
         trainer.train()
         trainer.save_model(str(folder))
         (folder / "work" / TRAIN_LOG).replace(folder / TRAIN_LOG)

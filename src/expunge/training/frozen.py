@@ -142,8 +142,9 @@ def _compute(folder: Path, model: PreTrainedModel, wanted: list[_Wanted], key: s
 
 def _states(folder: Path, tokens: int, width: int, dtype: torch.dtype) -> Tensor:
     """Hidden states as a file that is mapped, not read: [tokens, width]."""
-    file = str(folder / "hidden.bin")
-    return torch.from_file(file, shared=True, size=tokens * width, dtype=dtype).view(tokens, width)
+    file = folder / "hidden.bin"
+    file.touch()  # by the umask; torch would make a private file
+    return torch.from_file(str(file), shared=True, size=tokens * width, dtype=dtype).view(tokens, width)
 
 
 def _is_current(folder: Path, key: str) -> bool:

@@ -8,11 +8,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from expunge.data.rows import Row
+from expunge.data import PromptStyle, Row
 from expunge.errors import InputError
 from expunge.models import attach_views, check_head, load_model
 from expunge.objectives import Objective
-from expunge.training.batching import VIEWS, EncodedViews, Key, Pairing, Sources, prepare_alternates, takes
+from expunge.training.batching import (
+    VIEWS,
+    EncodedViews,
+    Key,
+    Pairing,
+    Sources,
+    prepare_alternates,
+    prepared_rows,
+    takes,
+)
 from expunge.training.frozen import StoredReference
 from expunge.training.loss import compute, count
 
@@ -28,18 +37,26 @@ def objective_value(
     retain: Sequence[Row],
     refusals: Sequence[str],
     seed: int = 42,
+    text_prompt: int | None = None,
+    style: PromptStyle = PromptStyle(),
 ) -> dict[str, Any]:
     """Evaluate an objective on all rows as one batch: row i with refusal i mod n; MISMATCH takes the completion of
     retain row i mod n.
 
     The two models are never in memory together. AltPO's alternatives are sampled from the reference model with `seed`.
+    Of a plain passage, the first `text_prompt` characters are its prompt; `style` says how conversations are written.
 
     Returns:
         `{"terms": [{"name", "set", "weight", "value"}], "total"}`.
 
     Raises:
-        InputError: A set or the reference that the objective needs is missing.
+        InputError: A set or the reference that the objective needs is missing, or plain text without a prompt is to be
+            answered.
     """
+    forget, retain = (
+        prepared_rows([[row] for row in rows], name, objective, text_prompt) if rows else []
+        for name, rows in (("forget", forget), ("retain", retain))
+    )
     pairing = Pairing(seed, len(forget), len(retain), len(refusals), 1)
     keys = {view: VIEWS[view].each_once(pairing) for view in objective.views}
     empty = [view for view, members in keys.items() if not members]
@@ -53,12 +70,14 @@ def objective_value(
                 raise InputError(f"Objective {objective.name} needs a reference model: give --reference.")
             frozen, tokenizer = load_model(reference)
             if takes(objective.views, "alternates"):
-                sources.alternates = prepare_alternates(Path(folder), frozen, tokenizer, forget, seed, quiet=True)
-            views = EncodedViews(tokenizer, sources)
+                sources.alternates = prepare_alternates(
+                    Path(folder), frozen, tokenizer, forget, seed, quiet=True, style=style
+                )
+            views = EncodedViews(tokenizer, sources, style=style)
             stored = StoredReference.prepare(Path(folder), frozen, objective, views, dict(keys), quiet=True)
             del frozen
         loaded, tokenizer = load_model(model)
-        return _evaluate(loaded, objective, EncodedViews(tokenizer, sources), keys, stored)
+        return _evaluate(loaded, objective, EncodedViews(tokenizer, sources, style=style), keys, stored)
 
 
 def _evaluate(

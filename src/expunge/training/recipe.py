@@ -1,15 +1,22 @@
 """A recipe: all that a run depends on, in one YAML file."""
 
+from datetime import date
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from expunge.data.style import PromptStyle
 from expunge.errors import InputError, unknown
 from expunge.objectives import Objective, build_objective
+
+
+def _plain_date(value: Any) -> Any:
+    """YAML reads 2025-04-10 as a date."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Lora(BaseModel):
@@ -42,7 +49,8 @@ class Recipe(BaseModel):
     every field of `UnlearningConfig`. `dtype` is that of the weights: in bfloat16 most updates of a published size are
     rounded away, so float32 unless memory forbids it. `quantization` holds the frozen weights below an adapter in 4
     bits (nf4) or 8 (int8). `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are
-    run without padding, as on the CPU.
+    run without padding, as on the CPU. `template`, `system` and `date` say how conversations are written (see
+    `PromptStyle`); what is not given is as the target model's folder remembers it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,6 +66,9 @@ class Recipe(BaseModel):
     quantization: Literal["nf4", "int8"] | None = None
     attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] | None = None
     trust_remote_code: bool = False
+    template: str | None = None
+    system: str | None = None
+    date: Annotated[str | None, BeforeValidator(_plain_date)] = None
 
     def build_objective(self) -> Objective:
         """The objective with its options applied."""
@@ -65,6 +76,12 @@ class Recipe(BaseModel):
         if not isinstance(options.get("name"), str):
             raise InputError("objective: needs a name, e.g. {name: NPO+GD, beta: 0.1}.")
         return build_objective(options.pop("name"), options)
+
+    def prompt_style(self) -> PromptStyle:
+        """How conversations are written: as given, else as the target model's folder remembers it."""
+        from expunge.models import kept_style
+
+        return (kept_style(self.model) or PromptStyle()).updated(self.template, self.system, self.date)
 
     def resolved(self) -> "Recipe":
         """The same recipe with every weight, hyper-parameter and main training setting spelt out."""
@@ -75,7 +92,9 @@ class Recipe(BaseModel):
         for part in built.terms:
             spelt[f"{part.name}.weight"] = part.weight
             spelt.update({f"{part.name}.{name}": value for name, value in vars(part.term).items()})
-        return self.model_copy(update={"objective": spelt, "train": spelt_out(self.train)})
+        style = self.prompt_style()
+        prompts = {"template": style.template_or_name, "system": style.system or "", "date": style.date}
+        return self.model_copy(update={"objective": spelt, "train": spelt_out(self.train), **prompts})
 
     def write(self, path: Path) -> None:
         """Write as YAML."""
@@ -111,6 +130,7 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
         raise InputError(f"{where}: quantized weights cannot be trained; quantization needs an adapter, e.g. lora.r=8.")
     recipe.build_objective()
     check_train_options(recipe.train)
+    PromptStyle().updated(recipe.template, recipe.system, recipe.date)
     return recipe
 
 

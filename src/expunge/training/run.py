@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from expunge.data.load import load_rows
+from expunge.data import PromptStyle, load_rows
 from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model, resolve_folder
@@ -69,12 +70,15 @@ def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
 
 def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
     """The run itself, in each process that takes part in it; see `unlearn`."""
+    asked_for = PromptStyle().updated(recipe.template, recipe.system, recipe.date)
     recipe, work = recipe.resolved(), unfinished(out)
     trainer = _trainer(recipe, work, quiet)
     main = trainer.is_world_process_zero()
     environment = _environment(recipe, trainer)
     if main:
         recipe.write(work / RECIPE)
+        if trainer.style != asked_for:
+            warnings.warn(f"Prompts are written as the target model was trained ({trainer.style}).", stacklevel=2)
         if not quiet:
             print(f"expunge: {in_words(trainer.memory_shape(), available_bytes(trainer.args.device))}", file=sys.stderr)
     started = time.time()
@@ -127,7 +131,9 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     peft_config = recipe.lora.peft_config() if recipe.lora else None
     if peft_config is not None:
         peft_config.base_model_name_or_path = resolve_folder(recipe.model)
-    return UnlearningTrainer(model, args, forget, retain, tokenizer, peft_config, refusals, objective)
+    return UnlearningTrainer(
+        model, args, forget, retain, tokenizer, peft_config, refusals, objective, style=recipe.prompt_style()
+    )
 
 
 def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -> UnlearningConfig:

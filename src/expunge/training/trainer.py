@@ -15,9 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from expunge.data.rows import Row
+from expunge.data import PromptStyle, Row
 from expunge.errors import InputError
-from expunge.models import attach_views, causal_model, check_head, check_layer, load_model, packs_rows
+from expunge.files import follow_umask
+from expunge.models import attach_views, causal_model, check_head, check_layer, kept_style, load_model, packs_rows
 from expunge.objectives import Objective, Term, build_objective
 from expunge.runs import CACHES, TRAIN_LOG
 from expunge.training.batching import (
@@ -55,6 +56,7 @@ class UnlearningTrainer(Stepper):
         refusals: Refusal templates; default: the hundred that come with expunge.
         objective: A custom objective or term, in place of `args.objective`.
         callbacks: As in `transformers.Trainer`.
+        style: How conversations are written; default: as for the model before, where `model` is a path and says so.
 
     Raises:
         InputError: Sets that are empty or overlap, a prompt that fills the context, an unknown objective.
@@ -72,19 +74,22 @@ class UnlearningTrainer(Stepper):
         refusals: Sequence[str] | None = None,
         objective: Objective | Term | str | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        style: PromptStyle | None = None,
     ) -> None:
         set_seed(args.seed)
         place = str(model) if isinstance(model, (str, Path)) else None
         if place is not None:
             model, tokenizer = load_model(place)
+            style = style or kept_style(place)
             processing_class = processing_class or tokenizer
         if processing_class is None:
             raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
         self.objective = build_objective(objective or args.objective, args.objective_options)
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         length = min((n for n in (args.max_length, context) if n), default=None)
+        self.style = style or PromptStyle()
         self.encoded, self.pairing = plan_rows(
-            self.objective, forget_dataset, retain_dataset, refusals, processing_class, length, args
+            self.objective, forget_dataset, retain_dataset, refusals, processing_class, length, args, self.style
         )
         if peft_config is not None:
             model = _with_adapter(model, peft_config, place)
@@ -162,6 +167,7 @@ class UnlearningTrainer(Stepper):
                 self.encoded.sources.forget,
                 self.args.seed,
                 quiet=bool(self.args.disable_tqdm),
+                style=self.style,
             )
         if self.objective.uses_reference:
             with self.args.main_process_first(local=False, desc="reference values"):
@@ -261,8 +267,13 @@ class UnlearningTrainer(Stepper):
         if self.is_fsdp_enabled and not _internal_call:
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # one model whatever the sharding
         super().save_model(output_dir, _internal_call)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            follow_umask(folder)
         if not _internal_call:
-            (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
+            (folder / "training_args.bin").unlink(missing_ok=True)
+            if self.args.should_save:
+                self.style.save(folder)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: transformers' estimate knows nothing of views."""

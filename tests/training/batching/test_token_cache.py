@@ -37,7 +37,7 @@ def never(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a row was tokenised again")
 
-    return lambda: monkeypatch.setattr(encoding, "encode", refuse)
+    return lambda: monkeypatch.setattr(encoding, "encode_all", refuse)
 
 
 def test_the_second_process_and_a_resumed_run_tokenise_nothing(tokenizer, tmp_path, never):

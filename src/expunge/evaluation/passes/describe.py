@@ -47,4 +47,4 @@ def plan_evaluation(model: str | Path, questions: Questions, batch_tokens: int |
     except (OSError, ValueError) as error:
         raise InputError(f"{model}: its tokenizer cannot be loaded. {str(error).splitlines()[0]}") from error
     sets = load_sets(questions, suite).sets
-    return describe(plan(suite, sets, tokenizer), batch_tokens or BATCH_TOKENS["cpu"])
+    return describe(plan(suite, sets, tokenizer, style=questions.style_for(model)), batch_tokens or BATCH_TOKENS["cpu"])

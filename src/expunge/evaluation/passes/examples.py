@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data import Encoded, Row, end_of_turn
+from expunge.data import Encoded, PromptStyle, Row, end_of_turn
 from expunge.evaluation.passes.plan import Plan, RowPlan, ends
 from expunge.evaluation.passes.run import Measured
 from expunge.evaluation.passes.score import TokenScores
@@ -20,6 +20,7 @@ def examples(
     plan: Plan,
     measured: Measured,
     tokenizer: PreTrainedTokenizerBase,
+    style: PromptStyle = PromptStyle(),
 ) -> dict[str, list[Example]]:
     """Put together what each row's metrics look at; what judges say is not there yet.
 
@@ -29,9 +30,10 @@ def examples(
         plan: where each row's values are.
         measured: those values.
         tokenizer: of the model.
+        style: how conversations are written.
     """
-    end = end_of_turn(tokenizer)
     texts = {i: _text(tokenizer, ids) for i, ids in measured.answers.items()}
+    end = end_of_turn(tokenizer, style)
     threshold = corpus_threshold(suite, sets, tokenizer)
 
     def completion(position: int) -> Completion:

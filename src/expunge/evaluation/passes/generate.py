@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import end_of_turn
+from expunge.data import PromptStyle, end_of_turn
 from expunge.evaluation.passes.plan import Prompt
 from expunge.models.batching import by_length
 from expunge.models.head import live_head
@@ -17,11 +17,13 @@ BATCH_TOKENS = {"cpu": 16384, "cuda": 65536}
 LEAVE_SHARE = 0.2
 
 
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def stop_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, style: PromptStyle = PromptStyle()
+) -> frozenset[int]:
     """The tokens that end an answer: the template's end of turn, the end of sequence, and the model's own list."""
     listed = model.generation_config.eos_token_id if model.generation_config is not None else None
     own = [listed] if isinstance(listed, int) else listed or []
-    return frozenset(t for t in (end_of_turn(tokenizer), tokenizer.eos_token_id, *own) if t is not None)
+    return frozenset(t for t in (end_of_turn(tokenizer, style), tokenizer.eos_token_id, *own) if t is not None)
 
 
 def generate(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data import Encoded, Row, encode, encode_prompt
+from expunge.data import Encoded, PromptStyle, Row, encode_all, encode_prompts, token_ids
 from expunge.evaluation.suites.sets import answer_of, is_passage, question_of, text_of, texts_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 
@@ -63,6 +64,7 @@ def plan(
     sets: Mapping[str, Sequence[Row]],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
+    style: PromptStyle = PromptStyle(),
 ) -> Plan:
     """Collect what the suite's metrics need on every set and remove what is asked for twice.
 
@@ -71,6 +73,7 @@ def plan(
         sets: rows per set name.
         tokenizer: of the model.
         max_length: the model's context in tokens; longer completions are cut at their end.
+        style: how conversations are written.
     """
     scored: dict[tuple[tuple[int, ...], int], int] = {}
     prompts: dict[Prompt, int] = {}
@@ -80,23 +83,31 @@ def plan(
     present = [spec for spec in suite.sets if spec.name in sets]
     metrics = {spec.name: suite.measured_on(spec, {s.kind for s in present}) for spec in present}
 
-    def place(row: Row, text: str) -> int:
-        encoded = encode(tokenizer, row, text, max_length)
+    needed = {spec.name: frozenset().union(*(metric.needs for metric in metrics[spec.name])) for spec in present}
+    texts = {spec.name: [_texts(row, spec, needed[spec.name]) for row in sets[spec.name]] for spec in present}
+    pairs = [
+        (row, t) for spec in present for row, of in zip(sets[spec.name], texts[spec.name], strict=True) for t in of
+    ]
+    encodings = iter(encode_all(tokenizer, [(row, text) for row, text in pairs if text is not None], max_length, style))
+
+    def place(text: str | None) -> int | None:
+        if text is None:
+            return None
+        encoded = next(encodings)
         return scored.setdefault((encoded.ids, encoded.start), len(scored))
 
     for spec in present:
-        needs = frozenset().union(*(metric.needs for metric in metrics[spec.name]))
-        wrong = "wrong" in needs or (spec.choices and "choices" in needs)
+        needs, rows = needed[spec.name], sets[spec.name]
+        # Plain text that is no passage asks nothing.
+        asks = ["generation" in needs and bool(row.turns or is_passage(row, spec)) for row in rows]
+        asked_of = iter(_prompts(list(compress(rows, asks)), spec, suite, tokenizer, max_length, style))
         plans[spec.name] = []
-        for row in sets[spec.name]:
-            paraphrase = text_of(row, spec.paraphrase)
+        for (answer, paraphrase, *wrong), asking in zip(texts[spec.name], asks, strict=True):
             row_plan = RowPlan(
-                answer=place(row, answer_of(row, spec)) if "answer" in needs else None,
-                paraphrase=place(row, paraphrase) if paraphrase is not None and "paraphrase" in needs else None,
-                wrong=tuple(place(row, text) for text in texts_of(row, spec.wrong)) if wrong else (),
-                generation=_prompt(row, spec, suite, tokenizer, prompts, max_length)
-                if "generation" in needs and (row.turns or is_passage(row, spec))  # other plain text asks nothing
-                else None,
+                answer=place(answer),
+                paraphrase=place(paraphrase),
+                wrong=tuple(at for text in wrong if (at := place(text)) is not None),
+                generation=prompts.setdefault(next(asked_of), len(prompts)) if asking else None,
             )
             plans[spec.name].append(row_plan)
             if row_plan.answer is not None:
@@ -143,17 +154,30 @@ def pairs_of(row: RowPlan, needs: frozenset[str], choices: bool) -> list[int]:
     return [pair for pair in pairs if pair is not None]
 
 
-def _prompt(
-    row: Row,
+def _texts(row: Row, spec: SetSpec, needs: frozenset[str]) -> list[str | None]:
+    """The completions of a row to score: the answer, the paraphrase, and the wrong answers; None: not this one."""
+    wrong = texts_of(row, spec.wrong) if "wrong" in needs or (spec.choices and "choices" in needs) else ()
+    paraphrase = text_of(row, spec.paraphrase) if "paraphrase" in needs else None
+    return [answer_of(row, spec) if "answer" in needs else None, paraphrase, *wrong]
+
+
+def _prompts(
+    rows: Sequence[Row],
     spec: SetSpec,
     suite: Suite,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: dict[Prompt, int],
     max_length: int | None,
-) -> int:
-    plain = spec.raw or is_passage(row, spec)
-    ids = tuple(tokenizer(question_of(row, spec))["input_ids"] if plain else encode_prompt(tokenizer, row))
-    room = suite.new_tokens(spec, len(ids))
-    if max_length is not None:
-        room = min(room, max(0, max_length - len(ids)))
-    return prompts.setdefault(Prompt(ids, room), len(prompts))
+    style: PromptStyle,
+) -> list[Prompt]:
+    """What each row is asked, as plain text or by the chat template, and how long the answer may be."""
+    plain = [spec.raw or is_passage(row, spec) for row in rows]
+    raw = iter(
+        token_ids(tokenizer, [question_of(r, spec) for r, p in zip(rows, plain, strict=True) if p], special=True)
+    )
+    chat = iter(encode_prompts(tokenizer, [row for row, p in zip(rows, plain, strict=True) if not p], style))
+    asked = []
+    for is_plain in plain:
+        ids = tuple(next(raw if is_plain else chat))
+        room = suite.new_tokens(spec, len(ids))
+        asked.append(Prompt(ids, room if max_length is None else min(room, max(0, max_length - len(ids)))))
+    return asked

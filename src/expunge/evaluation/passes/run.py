@@ -6,7 +6,7 @@ from typing import Protocol
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import end_of_turn
+from expunge.data import PromptStyle, end_of_turn
 from expunge.evaluation.passes import processes
 from expunge.evaluation.passes.generate import generate, stop_tokens
 from expunge.evaluation.passes.gradients import gradient_norms
@@ -52,6 +52,7 @@ def run_plan(
     progress: Progress = lambda stage, done, of: None,
     store: Store | None = None,
     generating: bool = True,
+    style: PromptStyle = PromptStyle(),
 ) -> Measured:
     """Run the distinct rows and the distinct prompts through the model, once each.
 
@@ -65,6 +66,7 @@ def run_plan(
         progress: told after each batch.
         store: where each batch is kept, and where earlier calls left theirs.
         generating: whether prompts are answered too.
+        style: how conversations are written.
     """
     measured = store.read() if store else Measured()
     processes.wait()  # all have read the same parts before one adds to them
@@ -95,7 +97,7 @@ def run_plan(
         progress("generating", len(measured.answers), len(wanted))
         unanswered = [i for i in wanted if i not in measured.answers]
         mine = processes.share([[i] for i in unanswered], [len(plan.prompts[i].ids) for i in unanswered])
-        for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer)):
+        for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer, style)):
             take("generating", measured.answers, Measured(answers=dict(answers)), len(plan.prompts))
     finally:
         model.train(training)

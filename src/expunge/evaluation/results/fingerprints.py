@@ -1,6 +1,7 @@
 """What a result depends on. A finished table is used again only if every one of these is the same."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import expunge
+from expunge.data import PromptStyle
 from expunge.evaluation.judges import JUDGES, Judge
 from expunge.evaluation.passes.vllm import Vllm
 from expunge.evaluation.results.schema import Data, Model, Results, RowSet
@@ -56,6 +58,7 @@ def recipe_section(
     judges: Sequence[Judge],
     vllm: Vllm | None = None,
     original: Results | None = None,
+    style: PromptStyle = PromptStyle(),
 ) -> dict[str, Any]:
     """The section `recipe` of results.json: the settings that the numbers depend on. Batch sizes are none of them.
 
@@ -80,6 +83,7 @@ def recipe_section(
         "limit_counts_prompt": suite.limit_counts_prompt,
         "leading": [list(names) for names in suite.leading],
         "tokenizer": fingerprint_tokenizer(tokenizer),
+        "prompts": asdict(style),
         **{kind.setting: None for kind in JUDGES},
         **{judge.setting: judge.identity() for judge in judges},
         "generator": "expunge" if vllm is None else f"vllm {vllm.version}",

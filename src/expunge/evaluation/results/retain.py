@@ -1,5 +1,6 @@
 """What is compared with: results of the retain model, ours or the log that OpenUnlearning publishes for it."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from expunge.data import PromptStyle
 from expunge.errors import InputError
 from expunge.evaluation.results.aggregate import add_forget_quality, add_privleak, membership_scores
 from expunge.evaluation.results.comparable import same_rows
@@ -19,6 +21,11 @@ from expunge.metrics.membership import MIA_MIN_K, resampled_aucs
 NO_RETAIN_MODEL = (
     "it compares with a model that was trained without the forget set: give one with --retain-model, or its results "
     "with --retain-results"
+)
+
+UNKNOWN_PROMPTS = (
+    "the retain model's results do not say with which chat template, system prompt and date it was asked, so forget "
+    "quality and privacy leak hold only if they were the same"
 )
 
 
@@ -94,8 +101,16 @@ def comparable(retain: RetainNumbers | None, recipe: Mapping[str, Any]) -> tuple
     """
     if retain is None:
         return None, NO_RETAIN_MODEL
-    if retain.results is not None and retain.results.recipe["tokenizer"] != recipe["tokenizer"]:
+    if retain.results is None:  # a published log does not say
+        return retain, NO_RETAIN_MODEL
+    there = retain.results.recipe
+    if there["tokenizer"] != recipe["tokenizer"]:
         return None, "the retain model has another tokenizer or chat template, so the two cannot be compared"
+    if there["prompts"] != recipe["prompts"]:
+        return None, (
+            f"the retain model was asked with other prompts ({PromptStyle(**there['prompts'])}): measure it with the same "
+            "--template, --system and --date"
+        )
     return retain, NO_RETAIN_MODEL
 
 
@@ -115,6 +130,9 @@ def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None,
     forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
     if forget is None:
         return
+    if retain is not None and retain.results is None:
+        summary.reasons["retain_prompts"] = UNKNOWN_PROMPTS
+        warnings.warn(f"{retain.name}: {UNKNOWN_PROMPTS}.", stacklevel=2)
     if retain is not None:
         _check_same_rows(results, retain, forget.name)
     if "truth_ratio" in table.column_names:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expunge.data import Row, Turn, configurations, load_records, load_rows, parse_row, split_spec
+from expunge.data import Row, Turn, configurations, load_rows, split_spec
 from expunge.errors import InputError, unknown
 from expunge.evaluation.request import Questions
 from expunge.evaluation.suites.suite import ANSWER, SetSpec, Suite
@@ -79,15 +79,7 @@ def _find_sets(questions: Questions, suite: Suite) -> EvaluationData:
 
 def _rows_of(spec: SetSpec, data: str, configuration: str) -> list[Row]:
     """The rows of a set, with the examples before each question where the suite has them."""
-    if spec.columns is not None:
-        question, answer = spec.columns
-        records = load_records(f"{data}:{configuration}")
-        rows = [
-            parse_row({"question": r.get(question), "answer": r.get(answer)}, f"{data}:{configuration}, row {i}")
-            for i, r in enumerate(records)
-        ]
-    else:
-        rows = load_rows(f"{data}:{configuration}")
+    rows = load_rows(f"{data}:{configuration}", spec.columns)
     if spec.shots is None:
         return rows
     shots = "".join(f"Question: {r.prompt}\nAnswer: {r.completion}\n\n" for r in load_rows(f"{data}:{spec.shots}"))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import Row, Turn, encode, encode_prompt, end_of_turn
+from expunge.data import PromptStyle, Row, Turn, encode_all, encode_prompts, end_of_turn
 from expunge.errors import InputError
 from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows
@@ -31,6 +32,7 @@ def prepare_alternates(
     rows: Sequence[Row],
     seed: int,
     quiet: bool = False,
+    style: PromptStyle = PromptStyle(),
 ) -> list[str]:
     """Sample an alternative answer to each forget row, or find those of the same model, rows and seed in the folder.
 
@@ -44,13 +46,14 @@ def prepare_alternates(
         rows: The forget set.
         seed: Of the draws.
         quiet: No progress bar.
+        style: How conversations are written.
 
     Raises:
         InputError: The model gave a row no answer.
     """
     file, state = folder / "alternates.json", PartialState()
     weights = fingerprint(model)
-    key = fingerprint_json([weights, fingerprint_rows(rows), seed, REQUEST])
+    key = fingerprint_json([weights, fingerprint_rows(rows), seed, REQUEST, asdict(style)])
     found = [_stored(file, key)]
     broadcast_object_list(found)  # the first process decides: digests of rows differ from machine to machine
     if found[0] is not None:
@@ -59,7 +62,7 @@ def prepare_alternates(
         share = slice(state.process_index, None, state.num_processes)
     else:
         share = slice(None) if state.is_main_process else slice(0)
-    drawn = sample_alternates(model, tokenizer, rows, seed, quiet or not state.is_main_process, share)
+    drawn = sample_alternates(model, tokenizer, rows, seed, quiet or not state.is_main_process, share, style)
     answers = dict(gather_object(list(drawn.items())))
     missing = [i for i in range(len(rows)) if not answers[i]]
     if missing:
@@ -86,6 +89,7 @@ def sample_alternates(
     seed: int,
     quiet: bool = False,
     share: slice = slice(None),
+    style: PromptStyle = PromptStyle(),
 ) -> dict[int, str]:
     """One alternative answer for each row, at temperature 1: the same for the same model, rows and seed.
 
@@ -96,12 +100,13 @@ def sample_alternates(
         seed: Of the draws.
         quiet: No progress bar.
         share: Which groups of rows to sample; a row's answer does not depend on it.
+        style: How conversations are written.
 
     Returns:
         Answers by row; empty where the model gave none.
     """
-    prompts = [encode_prompt(tokenizer, _question(row)) for row in rows]
-    lengths = [encode(tokenizer, row).completion_tokens for row in rows]
+    prompts = encode_prompts(tokenizer, [_question(row) for row in rows], style)
+    lengths = [row.completion_tokens for row in encode_all(tokenizer, [(row, None) for row in rows], style=style)]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     groups = [order[at : at + ROWS_AT_ONCE] for at in range(0, len(order), ROWS_AT_ONCE)]
     mine = range(len(groups))[share]
@@ -114,7 +119,7 @@ def sample_alternates(
             pending = groups[number]
             for _ in range(TRIES):
                 limit = 2 * max(lengths[i] for i in pending) + 8
-                drawn = _draw(model, tokenizer, [prompts[i] for i in pending], limit)
+                drawn = _draw(model, tokenizer, [prompts[i] for i in pending], limit, end_of_turn(tokenizer, style))
                 answers.update({i: answer or answers[i] for i, answer in zip(pending, drawn, strict=True)})
                 pending = [i for i in pending if answers[i] in ("", rows[i].completion.strip())]
                 if not pending:
@@ -126,14 +131,14 @@ def sample_alternates(
 
 def _question(row: Row) -> Row:
     """The row as a request for another answer."""
-    told = f"Question: {row.prompt}\nAnswer: {row.completion}" if row.turns else f"Text: {row.completion}"
+    told = f"Question: {row.prompt}\nAnswer: {row.completion}"
     return Row((*row.turns[:-1], Turn("user", f"{told}\n{REQUEST}")), "")
 
 
 def _draw(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], limit: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], limit: int, stop: int
 ) -> list[str]:
-    width, stop = max(map(len, prompts)), end_of_turn(tokenizer)
+    width = max(map(len, prompts))
     ids = torch.tensor([[stop] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     settings = GenerationConfig(

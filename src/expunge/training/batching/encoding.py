@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data.chat import Encoded, encode
+from expunge.data import Encoded, PromptStyle, encode_all
 from expunge.errors import InputError
 from expunge.training.batching.views import VIEWS, Key, Sources
+
+Name = tuple[str, Key]
+"""A view, and a row of it."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +33,48 @@ class EncodedViews:
         tokenizer: Of the model.
         sources: What views are made from.
         max_length: The longest row in tokens; longer completions are cut.
+        style: How conversations are written.
+        known: Token ids of plain texts that were worked out before (see `windows`).
     """
 
     tokenizer: PreTrainedTokenizerBase
     sources: Sources
     max_length: int | None = None
-    _known: dict[tuple[str, Key], Encoded] = field(default_factory=dict, repr=False)
+    style: PromptStyle = field(default_factory=PromptStyle)
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
+    _known: dict[Name, Encoded] = field(default_factory=dict, repr=False)
 
     def encode(self, view: str, key: Key) -> Encoded:
         """Token ids of one row of a view."""
         if (view, key) not in self._known:
-            kind = VIEWS[view]
-            row, completion = kind.row(self.sources, key), kind.completion(self.sources, key)
-            try:
-                self._known[view, key] = encode(self.tokenizer, row, completion, self.max_length)
-            except InputError as error:
-                raise InputError(f"{kind.set} set, row {key[0]}: {error}") from error
+            self.encode_all([(view, key)])
         return self._known[view, key]
 
-    def remember(self, encoded: Mapping[tuple[str, Key], Encoded]) -> None:
+    def encode_all(self, names: Sequence[Name]) -> list[Encoded]:
+        """Token ids of rows by view and key.
+
+        Raises:
+            InputError: A row's prompt fills the context, or the template cannot write it; the message names the row.
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self._known]
+        if new:
+            asked = [(VIEWS[v].row(self.sources, key), VIEWS[v].completion(self.sources, key)) for v, key in new]
+            try:
+                encoded = encode_all(self.tokenizer, asked, self.max_length, self.style, self.known)
+            except InputError as error:
+                if len(new) == 1:
+                    ((view, key),) = new
+                    raise InputError(f"{VIEWS[view].set} set, row {key[0]}: {error}") from error
+                half = len(new) // 2  # which one?
+                encoded = [*self.encode_all(new[:half]), *self.encode_all(new[half:])]
+            self.remember(dict(zip(new, encoded, strict=True)))
+        return [self._known[name] for name in names]
+
+    def remember(self, encoded: Mapping[Name, Encoded]) -> None:
         """Take token ids of rows, by view and key, that were worked out before."""
         self._known.update(encoded)
 
     def batch(self, keys: Mapping[str, Sequence[Key]]) -> MicroBatch:
         """The rows of several views by their keys."""
+        self.encode_all([(view, key) for view, ks in keys.items() for key in ks])
         return {view: ViewBatch(tuple(ks), tuple(self.encode(view, k) for k in ks)) for view, ks in keys.items()}

@@ -8,6 +8,7 @@ import numpy as np
 # One stream of random numbers for each purpose, so that adding one leaves the others as they were. Views that draw
 # have streams of their own (see `views`), numbered from 2; 5 is taken.
 ORDER, RETAIN, STEPS = 0, 1, 5
+LARGE = 10_000  # rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Pairing:
     def other_retain_rows(self, stream: int, epoch: int, index: int) -> list[int]:
         """`mismatches` retain rows that forget row `index` does not meet as its retain row."""
         own = self.retain_row(epoch, index)
-        others = np.random.default_rng([self.seed, stream, epoch, index]).permutation(self.retain)
+        draw = np.random.default_rng([self.seed, stream, epoch, index])
+        # A permutation of a large set, for each forget row, would take minutes.
+        shuffled = self.retain <= LARGE
+        others = draw.permutation(self.retain) if shuffled else draw.choice(self.retain, self.mismatches + 1, False)
         picked = [int(row) for row in others[: self.mismatches + 1] if row != own or self.retain == 1]
         return picked[: self.mismatches]
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data import windows
-from expunge.data.load import load_rows
-from expunge.data.rows import Row
+from expunge.data import PromptStyle, Row, load_rows, opened, windows
 from expunge.errors import InputError
 from expunge.objectives import Objective
 from expunge.runs import CACHES
@@ -16,7 +14,7 @@ from expunge.training.batching.encoding import EncodedViews
 from expunge.training.batching.pairing import Pairing
 from expunge.training.batching.refusals import load_refusals
 from expunge.training.batching.token_cache import prepare_tokens
-from expunge.training.batching.views import Sources, all_keys, takes
+from expunge.training.batching.views import VIEWS, Sources, all_keys, takes
 from expunge.training.config import UnlearningConfig
 
 
@@ -28,6 +26,7 @@ def plan_rows(
     tokenizer: PreTrainedTokenizerBase,
     length: int | None,
     args: UnlearningConfig,
+    style: PromptStyle = PromptStyle(),
 ) -> tuple[EncodedViews, Pairing]:
     """Read both sets, encode every row the run will meet, and draw up which rows meet.
 
@@ -39,20 +38,25 @@ def plan_rows(
         tokenizer: Encodes the rows.
         length: The longest row in tokens, if there is a limit.
         args: Seed, epochs, and the run folder.
+        style: How conversations are written.
 
     Raises:
-        InputError: A set is empty or missing, they overlap, or a prompt fills the context.
+        InputError: A set is empty or missing, they overlap, a prompt fills the context, or plain text without a prompt
+            is to be answered.
     """
     forget, retain = (load_rows(s) if isinstance(s, (str, Path)) else list(s or ()) for s in (forget, retain))
-    forget = _prepared(tokenizer, forget, length, "forget")
     views = objective.views
+    whole = forget, retain
+    cut, known = _windows(tokenizer, forget, length)
+    forget = prepared_rows(cut, "forget", objective, args.text_prompt)
     if takes(views, "retain"):
         if not retain:
             raise InputError(f"Objective {objective.name} needs a retain set, and it is missing or empty.")
-        refuse_overlap(forget, retain)
-        retain = _prepared(tokenizer, retain, length, "retain")
+        refuse_overlap(*whole)
+        cut, known_too = _windows(tokenizer, retain, length)
+        retain, known = prepared_rows(cut, "retain", objective, args.text_prompt), known | known_too
     refusals = list(refusals or load_refusals()) if takes(views, "refusals") else []
-    encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length)
+    encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length, style, known)
     pairing = Pairing(args.seed, len(forget), len(retain), len(refusals), objective.mismatches)
     whole_sets = {"forget": forget, "retain": retain if takes(views, "retain") else []}
     names = [(name, (i,)) for name, members in whole_sets.items() for i in range(len(members))]
@@ -71,13 +75,45 @@ def plan_rows(
     return encoded, pairing
 
 
-def _prepared(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], length: int | None, name: str) -> list[Row]:
-    """Cut long plain text into windows, and refuse an empty set."""
+def _windows(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], length: int | None
+) -> tuple[list[list[Row]], dict[str, list[int]]]:
+    return ([[row] for row in rows], {}) if length is None else windows(tokenizer, rows, length)
+
+
+def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective, text_prompt: int | None) -> list[Row]:
+    """The rows of a set as they are trained on: passages with their prompts.
+
+    Args:
+        rows: The windows of each row that was read; of most there is one.
+        name: Of the set.
+        objective: Says which views of the rows are needed.
+        text_prompt: Characters of a passage that are its prompt; None: it has none.
+
+    Raises:
+        InputError: The set is empty, `text_prompt` is not positive, or a view answers the prompt of a row without one.
+    """
     if not rows:
         raise InputError(f"The {name} set is empty.")
-    if length is None:
-        return list(rows)
-    return [part for row in rows for part in windows(tokenizer, row, length)]
+    if text_prompt is not None and text_prompt < 1:
+        raise InputError(f"train.text_prompt={text_prompt}: give a number of characters, e.g. 200.")
+    answering = next((v for v in objective.views if VIEWS[v].set == name and VIEWS[v].answers_prompt), None)
+    prepared: list[Row] = []
+    for i, cut in enumerate(rows):
+        parts = cut if text_prompt is None else [opened(part, text_prompt) for part in cut]
+        if answering and not all(part.prompt for part in parts):
+            raise InputError(
+                f"{name} set, row {i}: plain text without a prompt, which view {answering} of objective "
+                f"{objective.name} is to answer. "
+                + (
+                    "Make the first characters of passages their prompts with train.text_prompt=200, or give"
+                    if text_prompt is None
+                    else "It is too short to have its first half as a prompt: leave it out, or give"
+                )
+                + " 'prompt' and 'completion' in place of 'text'."
+            )
+        prepared += parts
+    return prepared
 
 
 def refuse_overlap(forget: Sequence[Row], retain: Sequence[Row]) -> None:

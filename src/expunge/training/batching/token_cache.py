@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -12,12 +13,9 @@ from safetensors.numpy import save_file
 from expunge.data.chat import Encoded
 from expunge.files import whole_file
 from expunge.models import fingerprint_code, fingerprint_tokenizer, salted_digest
-from expunge.training.batching.encoding import EncodedViews
-from expunge.training.batching.views import Key
+from expunge.training.batching.encoding import EncodedViews, Name
 
 FILE = "tokens.safetensors"
-
-Name = tuple[str, Key]  # a view, and a row of it
 
 
 def prepare_tokens(folder: Path, views: EncodedViews, names: Sequence[Name], main: bool = True) -> None:
@@ -40,7 +38,7 @@ def prepare_tokens(folder: Path, views: EncodedViews, names: Sequence[Name], mai
                 spans = zip(names, pairwise([0, *ends]), starts, strict=True)
                 views.remember({name: Encoded(tuple(ids[a:b]), start) for name, (a, b), start in spans})
                 return
-    encoded = [views.encode(view, which) for view, which in names]
+    encoded = views.encode_all(names)
     if key is not None and main:
         tensors = {
             "ids": np.array([token for row in encoded for token in row.ids], dtype=np.int32),
@@ -60,9 +58,9 @@ def _key(views: EncodedViews, names: Sequence[Name]) -> str | None:
     if not tokenizer.is_fast or not type(tokenizer).__module__.startswith("transformers."):
         return None
     sets = [
-        [[[(turn.role, turn.content) for turn in row.turns], row.completion] for row in rows]
+        [[[(turn.role, turn.content) for turn in row.turns], row.completion, row.opening] for row in rows]
         for rows in (sources.forget, sources.retain)
     ]
-    texts = [sets, list(sources.refusals), views.max_length, names]
+    texts = [sets, list(sources.refusals), views.max_length, asdict(views.style), names]
     code = fingerprint_code("data", "training/batching")
     return salted_digest(json.dumps([texts, fingerprint_tokenizer(tokenizer), code], ensure_ascii=False))

@@ -9,6 +9,7 @@ class ForgetAlternate(ViewKind):
 
     name = "forget_alternate"
     takes = ("alternates",)
+    answers_prompt = True
 
     def keys(self, pairing: Pairing, epoch: int, index: int) -> list[Key]:
         return [(index,)]
