@@ -13,6 +13,7 @@ from expunge.models.forward import Request, TokenFunction, check_layer, hidden_s
 from expunge.models.head import FrozenHead, check_head
 from expunge.models.load import best_device, is_adapter, load_model, resolve_folder
 from expunge.models.packing import packs_rows
+from expunge.models.quantized import keep_unpacked
 
 __all__ = [
     "FrozenHead",
@@ -30,6 +31,7 @@ __all__ = [
     "fingerprint_tokenizer",
     "hidden_states",
     "is_adapter",
+    "keep_unpacked",
     "load_model",
     "packs_rows",
     "resolve_folder",

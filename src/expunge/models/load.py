@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from expunge.errors import InputError
+from expunge.models.quantized import keep_unpacked, quantization_config
 
 
 def load_model(
@@ -37,7 +38,7 @@ def load_model(
         logging.disable_progress_bar()  # bars are for people; in a log file they are noise
     device = torch.device(device or best_device())
     if quantization is not None:
-        options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
+        options |= {"quantization_config": quantization_config(quantization, device), "device_map": {"": device}}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
         if is_adapter(folder):
@@ -51,21 +52,8 @@ def load_model(
                 "--trust-remote-code (trust_remote_code: true in a recipe)."
             ) from error
         raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
+    keep_unpacked(model)
     return (model if quantization else model.to(device)).eval(), tokenizer
-
-
-def _quantization(name: str, device: torch.device) -> Any:
-    from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
-
-    if not is_bitsandbytes_available():
-        raise InputError(f"quantization={name} needs bitsandbytes: pip install 'expunge[quantized]'.")
-    if name == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    compute = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
-    )
 
 
 def resolve_folder(path: str | Path) -> str:

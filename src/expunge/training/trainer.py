@@ -17,7 +17,7 @@ from transformers.trainer_utils import TrainOutput
 
 from expunge.data.rows import Row
 from expunge.errors import InputError
-from expunge.models import attach_views, causal_model, check_head, check_layer, load_model, packs_rows
+from expunge.models import attach_views, causal_model, check_head, check_layer, keep_unpacked, load_model, packs_rows
 from expunge.objectives import Objective, Term, build_objective
 from expunge.runs import CACHES, TRAIN_LOG
 from expunge.training.batching import (
@@ -86,6 +86,7 @@ class UnlearningTrainer(Stepper):
         self.encoded, self.pairing = plan_rows(
             self.objective, forget_dataset, retain_dataset, refusals, processing_class, length, args
         )
+        keep_unpacked(model)
         if peft_config is not None:
             model = _with_adapter(model, peft_config, place)
         _freeze_layers(model, self.objective)
