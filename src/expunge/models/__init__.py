@@ -13,7 +13,7 @@ from expunge.models.forward import Request, TokenFunction, check_layer, hidden_s
 from expunge.models.head import FrozenHead, check_head
 from expunge.models.load import best_device, is_adapter, load_model, resolve_folder
 from expunge.models.packing import packs_rows
-from expunge.models.quantized import keep_unpacked
+from expunge.models.quantized import keep_unpacked, without_bitsandbytes
 
 __all__ = [
     "FrozenHead",
@@ -38,4 +38,5 @@ __all__ = [
     "run_views",
     "salted_digest",
     "token_values",
+    "without_bitsandbytes",
 ]

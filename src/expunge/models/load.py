@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from expunge.errors import InputError
-from expunge.models.quantized import keep_unpacked, quantization_config
+from expunge.models.quantized import keep_unpacked, quantization_config, without_bitsandbytes
 
 
 def load_model(
@@ -86,11 +86,12 @@ def best_device() -> torch.device:
 
 
 def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
-    from peft import PeftModel
-
     base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     model, _ = load_model(base, dtype, "cpu", **options)
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    with without_bitsandbytes():
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
 
 
 def _refuse_pickles(folder: Path) -> None:

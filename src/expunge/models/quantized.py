@@ -1,5 +1,8 @@
-"""Quantized weights, by bitsandbytes: loaded so that an adapter on them can be trained on any CPU."""
+"""Quantized weights, by bitsandbytes: loaded so that an adapter on them can be trained on any CPU; and only then."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -42,8 +45,36 @@ def keep_unpacked(model: nn.Module) -> None:
             continue
         if getattr(weight.quant_state, "packing_format_for_cpu", False):
             raise InputError(
-                f"{name}: bitsandbytes has packed these 4-bit weights for inference on this CPU, and packed weights have "
-                "no gradient. Load the model anew with expunge.models.load_model(..., quantization='nf4'), or hand it to "
-                "UnlearningTrainer before its first forward."
+                f"{name}: bitsandbytes has packed these 4-bit weights for inference on this CPU, and packed weights "
+                "have no gradient. Load the model anew with expunge.models.load_model(..., quantization='nf4'), or hand "
+                "it to UnlearningTrainer before its first forward."
             )
         module.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def without_bitsandbytes() -> Iterator[None]:
+    """Let PEFT be imported, or work on weights that are not quantized, as if bitsandbytes were not installed.
+
+    It would import it without need: half a second, a warning on some CPUs, and a look for kernels on the Hub. Nothing
+    changes where bitsandbytes has been imported already.
+    """
+    if "bitsandbytes" in sys.modules:
+        yield
+        return
+    _forget_whether_available()
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # an import of it is now an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["bitsandbytes"]
+        _forget_whether_available()
+
+
+def _forget_whether_available() -> None:
+    """PEFT asks once and remembers."""
+    if "peft.import_utils" in sys.modules:
+        from peft import import_utils
+
+        import_utils.is_bnb_available.cache_clear()
+        import_utils.is_bnb_4bit_available.cache_clear()

@@ -17,7 +17,16 @@ from transformers.trainer_utils import TrainOutput
 
 from expunge.data.rows import Row
 from expunge.errors import InputError
-from expunge.models import attach_views, causal_model, check_head, check_layer, keep_unpacked, load_model, packs_rows
+from expunge.models import (
+    attach_views,
+    causal_model,
+    check_head,
+    check_layer,
+    keep_unpacked,
+    load_model,
+    packs_rows,
+    without_bitsandbytes,
+)
 from expunge.objectives import Objective, Term, build_objective
 from expunge.runs import CACHES, TRAIN_LOG
 from expunge.training.batching import (
@@ -295,7 +304,8 @@ def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None)
     # what PEFT would write down.
     home = place or config.base_model_name_or_path
     config.base_model_name_or_path = None
-    adapted = get_peft_model(model, config)
+    with without_bitsandbytes():
+        adapted = get_peft_model(model, config)
     if home:
         home = str(Path(home).resolve()) if Path(home).exists() else home
         adapted.peft_config["default"].base_model_name_or_path = home
