@@ -1,4 +1,4 @@
-"""What real commands write to standard error: nothing of the libraries', and bitsandbytes only where it is asked for."""
+"""What real commands write to standard error: nothing of the libraries', bitsandbytes only where asked for."""
 
 import os
 import subprocess
@@ -46,7 +46,8 @@ def test_unlearn_says_nothing_but_its_own(more, model_folder, data, tmp_path):
 
 def test_bitsandbytes_is_there_afterwards():
     pytest.importorskip("bitsandbytes")
-    program = "import expunge.training, sys; before = 'bitsandbytes' in sys.modules; import bitsandbytes, peft.import_utils"
-    program += "; print(before, peft.import_utils.is_bnb_available(), peft.import_utils.is_bnb_4bit_available())"
+    program = "import expunge.training, sys; before = 'bitsandbytes' in sys.modules"
+    program += "; import bitsandbytes; from peft.import_utils import is_bnb_available, is_bnb_4bit_available"
+    program += "; print(before, is_bnb_available(), is_bnb_4bit_available())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]

@@ -15,8 +15,8 @@ def unlearn(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE.yaml] [SECTION.KEY=VALUE ...]",
-            help="A recipe, and options over it: objective.beta=0.1 train.learning_rate=1e-5 lora.r=8.",
+            metavar="[RECIPE] [SECTION.KEY=VALUE ...]",
+            help="A recipe, file or name, and options over it: objective.beta=0.1 train.learning_rate=1e-5 lora.r=8.",
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Target model: a folder, an adapter folder or a Hub name.")] = None,
@@ -40,10 +40,9 @@ def unlearn(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Make a model forget: train it with an objective, and save it with everything the run depended on."""
-    from expunge.training.recipe import parse_overrides, read_recipe
+    from expunge.training.recipe import read_recipe, split_words
 
-    words = list(words or [])
-    path = words.pop(0) if words and words[0].endswith((".yaml", ".yml")) else None
+    path, options = split_words(words or [])
     named: dict[str, Any] = {
         "model": model,
         "forget": forget,
@@ -55,7 +54,7 @@ def unlearn(
         "attention": attention,
         "trust_remote_code": trust_remote_code or None,
     }
-    overrides = {key: value for key, value in named.items() if value is not None} | parse_overrides(words)
+    overrides = {key: value for key, value in named.items() if value is not None} | options
     from expunge.cli.launch import launch as start
     from expunge.cli.launch import launched
     from expunge.training.run import execute, places, resumable_recipe

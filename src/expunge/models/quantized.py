@@ -46,8 +46,8 @@ def keep_unpacked(model: nn.Module) -> None:
         if getattr(weight.quant_state, "packing_format_for_cpu", False):
             raise InputError(
                 f"{name}: bitsandbytes has packed these 4-bit weights for inference on this CPU, and packed weights "
-                "have no gradient. Load the model anew with expunge.models.load_model(..., quantization='nf4'), or hand "
-                "it to UnlearningTrainer before its first forward."
+                "have no gradient. Load the model anew with expunge.models.load_model(..., quantization='nf4'), or "
+                "hand it to UnlearningTrainer before its first forward."
             )
         module.support_avx512bf16_for_cpu = False
 

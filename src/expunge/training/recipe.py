@@ -1,5 +1,6 @@
 """A recipe: all that a run depends on, in one YAML file."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from expunge.errors import InputError, unknown
 from expunge.objectives import Objective, build_objective
+
+SECTIONS = ("objective", "train", "lora")  # of options on the command line
 
 
 class Lora(BaseModel):
@@ -121,7 +124,21 @@ def check_train_options(options: dict[str, Any]) -> None:
     convert_options(options)
 
 
-def parse_overrides(words: list[str]) -> dict[str, Any]:
+def split_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+    """The recipe among the words of a command, if there is one, and the options.
+
+    A recipe is a file or the name of one that comes with expunge: a word without "=" that does not begin as an option.
+
+    Raises:
+        InputError: Two recipes, or an option that cannot be read.
+    """
+    recipes = [word for word in words if "=" not in word and word.partition(".")[0] not in SECTIONS]
+    if len(recipes) > 1:
+        raise InputError(f"Two recipes, {recipes[0]} and {recipes[1]}: give one, and options as SECTION.KEY=VALUE.")
+    return recipes[0] if recipes else None, parse_overrides([word for word in words if word not in recipes])
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """Turn `objective.beta=0.1 train.learning_rate=1e-5` into values by dotted key.
 
     Raises:
@@ -133,8 +150,8 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
         section = key.partition(".")[0]
         if not equals or "." not in key:
             raise InputError(f"{word!r}: expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-5.")
-        if section not in ("objective", "train", "lora"):
-            raise unknown("section of options", section, ("objective", "train", "lora"))
+        if section not in SECTIONS:
+            raise unknown("section of options", section, SECTIONS)
         try:
             values[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
