@@ -1,5 +1,6 @@
 """UnlearningConfig: transformers' TrainingArguments with an objective and defaults that suit unlearning."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -37,6 +38,8 @@ class UnlearningConfig(TrainingArguments):
         train_sampling_strategy: Which rows share an optimiser step: "random"; "group_by_length", rows of similar
             length, the longest first; "sequential", as they stand in the forget set. Within a step rows are always
             dealt to micro-batches by length, which changes no number.
+        dataloader_drop_last: Leave out the last step of an epoch where it is short of rows; they are other rows in each
+            epoch. Default: it is taken.
         compile_functions: Compile what is computed from logits (`torch.compile`). `torch_compile`, which would compile
             the whole model, does not know views.
         negate: After training, replace what was learned by so many times its opposite: task-vector negation
@@ -87,6 +90,40 @@ class UnlearningConfig(TrainingArguments):
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise InputError(f"train.{name}={share}: use a number from 0 to 1.")
+        if self.n_gpu > 1:
+            warnings.warn(
+                f"{self.n_gpu} GPUs are visible, and one of them is used. For all of them: --launch {self.n_gpu}, or "
+                f"from Python torchrun --nproc-per-node {self.n_gpu}.",
+                stacklevel=3,
+            )
+            self._n_gpu = 1  # transformers would wrap the model in DataParallel, which knows nothing of views
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of rising learning rate, the first of which has none: a run of one step has no warm-up."""
+        return 0 if num_training_steps == 1 else super().get_warmup_steps(num_training_steps)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Forget rows of an optimiser step, over all micro-batches and processes."""
+        return self.per_device_train_batch_size * self.world_size * self.gradient_accumulation_steps
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Optimiser steps of one pass over so many forget rows."""
+        return rows // self.rows_per_step if self.dataloader_drop_last else -(-rows // self.rows_per_step)
+
+    def epochs(self, rows: int) -> int:
+        """Passes over so many forget rows, the last one perhaps in part: as many as `max_steps` asks for, if it does.
+
+        Raises:
+            InputError: There is not one whole step, and short ones are dropped.
+        """
+        steps = self.steps_per_epoch(rows)
+        if not steps:
+            raise InputError(
+                f"train.dataloader_drop_last drops a step of fewer than {self.rows_per_step} rows, and the forget set "
+                f"has {rows}: nothing would be trained. Lower train.gradient_accumulation_steps."
+            )
+        return -(-self.max_steps // steps) if self.max_steps > 0 else int(self.num_train_epochs)
 
 
 # What a reader of a run wants to know even where it is a default.

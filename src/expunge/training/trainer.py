@@ -101,6 +101,7 @@ class UnlearningTrainer(Stepper):
         _freeze_layers(model, self.objective)
         check_head(causal_model(model))
         attach_views(model, args.compile_functions)
+        self.epochs = args.epochs(self.pairing.forget)
         self.reference: StoredReference | None = None
         dataset = ForgetDataset(self.pairing, self.objective.views)
         super().__init__(
@@ -127,7 +128,7 @@ class UnlearningTrainer(Stepper):
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
-        order, epochs = self._order(), range(int(self.args.num_train_epochs))
+        order, epochs = self._order(), range(self.epochs)
         largest = max(order.largest(epoch, self._lengths(epoch)) for epoch in epochs)
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
         shape = shape_of_model(self.model, [largest], self.args.optim.value, self.args.bf16, checkpointing)
@@ -136,10 +137,11 @@ class UnlearningTrainer(Stepper):
         return replace(shape, frozen_head=copied)
 
     def _order(self) -> Order:
-        size = self.args.per_device_train_batch_size
-        rows_per_step = size * self.args.world_size * self.args.gradient_accumulation_steps
-        packed = packs_rows(causal_model(self.model))
-        return Order(self.pairing, self.args.train_sampling_strategy, rows_per_step, size, packed)
+        args, packed = self.args, packs_rows(causal_model(self.model))
+        size = args.per_device_train_batch_size
+        return Order(
+            self.pairing, args.train_sampling_strategy, args.rows_per_step, size, packed, args.dataloader_drop_last
+        )
 
     def _lengths(self, epoch: int) -> list[list[int]]:
         """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
@@ -180,7 +182,7 @@ class UnlearningTrainer(Stepper):
                     causal_model(self.model),
                     self.objective,
                     self.encoded,
-                    {v: all_keys(v, self.pairing, int(self.args.num_train_epochs)) for v in self.objective.views},
+                    {v: all_keys(v, self.pairing, self.epochs) for v in self.objective.views},
                     main=self.is_world_process_zero(),
                     quiet=bool(self.args.disable_tqdm),
                 )

@@ -58,7 +58,7 @@ def plan_rows(
     names = [(name, (i,)) for name, members in whole_sets.items() for i in range(len(members))]
     # Alternatives are not known yet: the model writes them when training starts.
     drawn = [view for view in views if view not in whole_sets and not takes([view], "alternates")]
-    names += [(view, key) for view in drawn for key in all_keys(view, pairing, int(args.num_train_epochs))]
+    names += [(view, key) for view in drawn for key in all_keys(view, pairing, args.epochs(len(forget)))]
     with args.main_process_first(local=False, desc="tokens"):
         prepare_tokens(Path(args.output_dir) / CACHES, encoded, names, main=args.process_index == 0)
     cut_short = sum(
