@@ -91,7 +91,10 @@ def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> 
     with without_bitsandbytes():
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    for parameter in merged.parameters():  # PEFT has frozen them; merged, they are a model's like any other
+        parameter.requires_grad_(parameter.is_floating_point())
+    return merged
 
 
 def _refuse_pickles(folder: Path) -> None:
