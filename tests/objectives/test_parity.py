@@ -11,6 +11,7 @@ from expunge.objectives import TERMS, Objective, Weighted, build_objective
 from expunge.training.batching import VIEWS, EncodedViews, Pairing, Sources
 from expunge.training.frozen import StoredReference
 from expunge.training.loss import compute, count
+from expunge.training.objective_value import value_of_batch
 
 from .dense import DENSE, Dense
 
@@ -34,20 +35,6 @@ def one_term(name, options):
     return Objective(name, (Weighted(name, TERMS[name](**options)),))
 
 
-def value_of(objective, model, reference, rows, keys, folder, micro_batch=100):
-    """The objective's terms over all keys as one batch, cut into micro-batches."""
-    stored = None
-    if objective.uses_reference:
-        stored = StoredReference.prepare(folder, reference, objective, rows, keys, quiet=True)
-    totals = count(objective, [rows.batch(keys)])
-    sums = dict.fromkeys((part.name for part in objective.terms), 0.0)
-    for at in range(0, max(map(len, keys.values())), micro_batch):
-        cut = rows.batch({view: members[at : at + micro_batch] for view, members in keys.items()})
-        _, values = compute(model, objective, cut, totals, stored)
-        sums = {term: value + float(values[term]) for term, value in sums.items()}
-    return sums
-
-
 @pytest.mark.filterwarnings("ignore:The tokenizer has no chat template")
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("pad", ["<|pad|>", "<|end|>"])
@@ -61,7 +48,10 @@ def test_term_equals_dense_reference(name, options, side, pad, template, tmp_pat
     objective = one_term(name, options)
     rows = EncodedViews(tokenizer, SOURCES)
     keys = {view: VIEWS[view].each_once(PAIRING) for view in objective.views}
-    ours = value_of(objective, model, reference, rows, keys, tmp_path, micro_batch=2)[name]
+    stored = None
+    if objective.uses_reference:
+        stored = StoredReference.prepare(tmp_path, reference, objective, rows, keys, quiet=True)
+    ours = value_of_batch(model, objective, rows, keys, stored, rows_at_once=2)[0][name]
     dense = Dense(
         model,
         reference,

@@ -100,7 +100,9 @@ class UnlearningTrainer(Stepper):
             model = _with_adapter(model, peft_config, place)
         _freeze_layers(model, self.objective)
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise InputError("All weights of the model are frozen: thaw those to train, or train an adapter (lora.r=8).")
+            raise InputError(
+                "All weights of the model are frozen: thaw those to train, or train an adapter (lora.r=8)."
+            )
         check_head(causal_model(model))
         attach_views(model, args.compile_functions)
         self.epochs = args.epochs(self.pairing.forget)
