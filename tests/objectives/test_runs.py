@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import tinymodels as tiny
 from expunge import UnlearningTrainer
 from expunge.data import encode
 from expunge.errors import InputError
-from expunge.objectives import TERMS, build_objective
+from expunge.objectives import TERMS, Needs, Term, build_objective
 
 from . import runs
 
@@ -152,6 +153,26 @@ def test_pdu_asks_for_its_bound():
     with pytest.raises(InputError, match=r"PDU needs objective\.eps"):
         build_objective("PDU+GD")
     assert [part.name for part in build_objective("PDU", {"eps": 1.0}).terms] == ["PDU", "GD"]
+
+
+@dataclass(frozen=True)
+class Confuse(Term):
+    """A custom term that answers with other rows' completions and has no hyper-parameter to say how many."""
+
+    needs = Needs(views=("forget_mismatch",))
+
+    def loss(self, views):
+        return views.forget_mismatch.token_mean(-views.forget_mismatch.logp)
+
+
+def test_a_custom_term_gets_five_mismatches_of_each_row_unless_it_says_otherwise(tokenizer, tmp_path):
+    args = runs.arguments(tmp_path, num_train_epochs=1)
+    run = UnlearningTrainer(runs.target(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=Confuse())
+    (batch,) = (sample["batch"] for sample in run.get_train_dataloader())
+    assert len(batch["forget_mismatch"].rows) == 5 * len(tiny.FORGET)
+    before = runs.weights(run.model).clone()
+    run.train()
+    assert not torch.equal(runs.weights(run.model), before)
 
 
 def test_alternatives_depend_on_the_seed_alone(tokenizer):

@@ -182,6 +182,12 @@ def test_wrappers_need_a_regularisation_term(tokenizer, tmp_path):
         trainer(tokenizer, tmp_path, "GA", gradient="gru")
 
 
+@pytest.mark.parametrize("options", [{"gradient": "gru"}, {"gradient": "sharpness"}, {"separate_states": True}])
+def test_wrappers_do_not_mix_gradients_that_are_scaled_for_fp16(options, tokenizer, tmp_path):
+    with pytest.raises(InputError, match=r"does not go with train\.fp16.*train\.bf16=true"):
+        trainer(tokenizer, tmp_path, fp16=True, **options)
+
+
 def test_negation_goes_the_other_way(tokenizer, tmp_path):
     learn = {"forget_weight": -1}
     there = trainer(tokenizer, tmp_path / "a", "GA", weights=learn)
