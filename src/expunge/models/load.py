@@ -36,7 +36,7 @@ def load_model(
     folder = resolve_folder(path)
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # bars are for people; in a log file they are noise
-    device = torch.device(device or best_device())
+    device = usable_device(device)
     if quantization is not None:
         options |= {"quantization_config": quantization_config(quantization, device), "device_map": {"": device}}
     try:
@@ -78,6 +78,21 @@ def resolve_folder(path: str | Path) -> str:
 def is_adapter(folder: str | Path) -> bool:
     """Whether a folder holds a PEFT adapter."""
     return (Path(folder) / "adapter_config.json").is_file()
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device that was asked for; the best one where none was.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    try:
+        found = torch.device(device or best_device())
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of these
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise InputError(f"device {str(device)!r} cannot be used here. There is: {', '.join(there)}.") from error
+    return found
 
 
 def best_device() -> torch.device:

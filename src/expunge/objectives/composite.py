@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from expunge.errors import InputError, unknown
+from expunge.limits import Finite
 from expunge.objectives.base import Term, View, Views
 
 
@@ -111,26 +113,29 @@ def build(
     """Make an objective from its name, e.g. "NPO+GD" or "LLMU", and its options.
 
     Args:
-        spec: Names joined by "+", in any case; or a term; or a whole objective, which is returned as it is.
+        spec: Names joined by "+", in any case; or a term; or a whole objective.
         options: `forget_weight` and `retain_weight` (default 1); a hyper-parameter by name (for every term that has
             it) or as `TERM.name` (for one term); `TERM.weight` for one term's weight.
         terms: Known terms by name.
         composites: Named objectives: terms with weights.
 
     Raises:
-        InputError: An unknown name, an option no term has, or no forget term.
+        InputError: An unknown name, an option no term has or that cannot be used, or no forget term.
     """
-    if isinstance(spec, Objective):
-        return spec
-    parts = [Weighted(type(spec).__name__, spec)] if isinstance(spec, Term) else _parse(spec, terms, composites)
+    if isinstance(spec, str):
+        parts = _parse(spec, terms, composites)
+    else:
+        parts = list(spec.terms) if isinstance(spec, Objective) else [Weighted(type(spec).__name__, spec)]
     if not any(part.set == "forget" for part in parts):
         raise InputError(f"Objective {spec!r} has no forget term, so nothing would be forgotten. Try 'NPO+GD'.")
     if not any(part.set == "retain" for part in parts):
         parts += [Weighted(name, terms[name]()) for part in parts if (name := part.term.regulariser)]
     for key, value in (options or {}).items():
         parts = _apply(parts, key, value)
+    parts = [_checked(part) for part in parts]
     _require(parts)
-    return Objective(spec if isinstance(spec, str) else parts[0].name, tuple(parts))
+    name = spec if isinstance(spec, str) else spec.name if isinstance(spec, Objective) else parts[0].name
+    return Objective(name, tuple(parts))
 
 
 def _parse(
@@ -151,19 +156,27 @@ def _parse(
 
 def _apply(parts: list[Weighted], key: str, value: Any) -> list[Weighted]:
     if key in ("forget_weight", "retain_weight"):
-        side, factor = key.removesuffix("_weight"), _convert(key, value, float)
+        side, factor = key.removesuffix("_weight"), _convert(key, value, Finite)
         return [replace(part, weight=part.weight * factor) if part.set == side else part for part in parts]
     owner, _, name = key.rpartition(".")
     chosen = [part for part in parts if not owner or part.name.lower() == owner.lower()]
     if owner and not chosen:
         raise unknown("term in objective options", owner, (part.name for part in parts))
     if owner and name == "weight":
-        return [replace(p, weight=_convert(key, value, float)) if p in chosen else p for p in parts]
+        return [replace(p, weight=_convert(key, value, Finite)) if p in chosen else p for p in parts]
     holders = [part for part in chosen if name in {field.name for field in fields(part.term)}]
     if not holders:
         options = {f.name for part in chosen for f in fields(part.term)} | {"forget_weight", "retain_weight"}
         raise unknown("objective option", name, options)
-    return [replace(p, term=_with(p.term, name, value)) if p in holders else p for p in parts]
+    return [replace(p, term=replace(p.term, **{name: value})) if p in holders else p for p in parts]
+
+
+def _checked(part: Weighted) -> Weighted:
+    """The part with every hyper-parameter converted to the type, and held to the limits, of its annotation."""
+    kinds = get_type_hints(type(part.term), include_extras=True)
+    values = {field.name: getattr(part.term, field.name) for field in fields(part.term)}
+    converted = {name: _convert(f"{part.name}.{name}", value, kinds[name]) for name, value in values.items()}
+    return replace(part, term=replace(part.term, **converted), weight=_convert("weight", part.weight, Finite))
 
 
 def _require(parts: list[Weighted]) -> None:
@@ -179,16 +192,7 @@ def _require(parts: list[Weighted]) -> None:
             raise InputError(f"{part.name} bounds one regularisation term; the objective has another number of them.")
 
 
-def _with(term: Term, name: str, value: Any) -> Term:
-    """The term with one hyper-parameter changed, converted to the type its annotation gives."""
-    from typing import get_type_hints
-
-    return replace(term, **{name: _convert(name, value, get_type_hints(type(term))[name])})
-
-
 def _convert(name: str, value: Any, annotation: Any) -> Any:
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:

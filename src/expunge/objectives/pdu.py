@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from expunge.limits import Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -20,8 +21,8 @@ class PDU(Term):
     `eps`, the retain loss not to be exceeded, in nats a token, has no default: it depends on the model.
     """
 
-    eps: float | None = None
-    eta: float = 1.0
+    eps: Positive | None = None
+    eta: Positive = 1.0
     needs = Needs(views=("forget",))
     paper = "2506.05314"
     required: ClassVar[tuple[str, ...]] = ("eps",)

@@ -6,6 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from expunge.limits import Index, NotNegative, Seed
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -19,10 +20,10 @@ class RMU(Term):
     three layers, and averages over the tokens of the whole padded batch.
     """
 
-    layer: int = 7
-    c: float = 6.5
-    train: tuple[int, ...] | None = None
-    seed: int = 42
+    layer: Index = 7
+    c: NotNegative = 6.5
+    train: tuple[Index, ...] | None = None
+    seed: Seed = 42
     paper = "2403.03218"
 
     @property

@@ -50,8 +50,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
-    forget: str
+    model: str = Field(min_length=1)
+    forget: str = Field(min_length=1)
     retain: str | None = None
     idk: str | None = None
     objective: str | dict[str, Any] = "NPO+GD"

@@ -1,6 +1,7 @@
 """A run from recipe to run directory: everything is written beside the final place and moved there when whole."""
 
 import json
+import os
 import platform
 import shutil
 import sys
@@ -17,7 +18,7 @@ from expunge.data.load import load_rows
 from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model, resolve_folder
-from expunge.runs import CACHES, CHECKPOINT, ENVIRONMENT, RECIPE, unfinished, weights_in
+from expunge.runs import CACHES, CHECKPOINT, ENVIRONMENT, RECIPE, UNFINISHED_SUFFIX, unfinished, weights_in
 from expunge.training.batching import load_refusals
 from expunge.training.checkpoints import last_whole_checkpoint
 from expunge.training.config import UnlearningConfig, convert_options
@@ -50,9 +51,16 @@ def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
     Raises:
         InputError: A run is there already, finished or not, or the unfinished one is of another recipe.
     """
-    work = unfinished(out)
     if out.exists():
         raise InputError(f"{out} already exists. Choose another --out, or remove it first.")
+    if out.name.endswith(UNFINISHED_SUFFIX):
+        raise InputError(
+            f"{out}: give the name of the run when it is finished, --out {out.name.removesuffix(UNFINISHED_SUFFIX)}."
+        )
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"--out {out}: {there} is {'not a folder' if there.is_file() else 'read-only'}.")
+    work = unfinished(out)
     fresh = not work.exists()
     if not fresh and not resume:
         raise InputError(f"{work} holds an unfinished run. Continue it with --resume, or remove it first.")

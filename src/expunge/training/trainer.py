@@ -310,8 +310,11 @@ def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None)
     # what PEFT would write down.
     home = place or config.base_model_name_or_path
     config.base_model_name_or_path = None
-    with without_bitsandbytes():
-        adapted = get_peft_model(model, config)
+    try:
+        with without_bitsandbytes():
+            adapted = get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError(f"The adapter cannot be made, see lora.target_modules: {error}") from error
     if home:
         home = str(Path(home).resolve()) if Path(home).exists() else home
         adapted.peft_config["default"].base_model_name_or_path = home
