@@ -40,6 +40,15 @@ IGNORED = {
     "torch_compile": "use train.compile_functions=true, which compiles what is expensive",
 }
 
+# Settings that do nothing without another one.
+GO_WITH = {
+    "gru_smoothing": ("gradient", "gru"),
+    "sharpness_radius": ("gradient", "sharpness"),
+    "noise_scale": ("noise", "0.5"),
+    "save_steps": ("save_strategy", "steps"),
+    "logging_steps": ("logging_strategy", "steps"),
+}
+
 
 def _whole(epochs: float) -> float:
     if epochs != int(epochs):
@@ -148,6 +157,10 @@ class UnlearningConfig(TrainingArguments):
             setattr(self, name, checked(name, getattr(self, name)))
         for name in IGNORED:
             _refuse_ignored(name, getattr(self, name))
+        for name, (other, choice) in GO_WITH.items():
+            off = not self.noise if other == "noise" else getattr(self, other) != choice
+            if off and getattr(self, name) != _defaults()[name]:
+                raise InputError(f"train.{name} would be ignored: it goes with train.{other}={choice}.")
         super().__post_init__()
         if self.train_sampling_strategy == "batch_rebalance":
             raise InputError(
