@@ -136,6 +136,34 @@ def test_rmu_trains_three_layers_and_stops_below_the_others(tokenizer, tmp_path)
     assert set(called) == {"3"}
 
 
+def test_rmu_trains_one_matrix_of_each_layer_as_its_released_code_does(tokenizer, tmp_path):
+    model = tiny.tiny_llama(tokenizer, layers=5, scale=3.0)
+    objective = build_objective("RMU+EMBED", {"layer": 3, "RMU.modules": ["down_proj"]})
+    args = runs.arguments(tmp_path, num_train_epochs=1)
+    run = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    run.train()
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {f"model.layers.{i}.mlp.down_proj.weight" for i in (1, 2, 3)}
+    other = build_objective("RMU+EMBED", {"layer": 1, "RMU.modules": ["c_proj"]})
+    with pytest.raises(InputError, match=r"Unknown module of layer 0 'c_proj'.*down_proj"):
+        UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=other)
+
+
+def test_pdu_keeps_its_weight_for_the_warmup_epochs(tokenizer, tmp_path):
+    objective = build_objective("PDU+GD", {"eps": 0.3, "eta": 5.0, "retain_weight": 100.0, "warmup_epochs": 2})
+    args = runs.arguments(tmp_path, batch=2, num_train_epochs=4)
+    run = UnlearningTrainer(runs.target(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective)
+    run.train()
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    weight = 100.0
+    for step, entry in enumerate(log):  # three steps an epoch
+        assert entry["weights"]["GD"] == pytest.approx(weight)
+        if step >= 6:
+            weight = max(0.0, weight + 5.0 * (entry["terms"]["GD"] - 0.3))
+    assert weight != 100.0
+
+
 def test_rmu_names_the_layers_there_are(tokenizer, tmp_path):
     objective = build_objective("RMU+EMBED", {"layer": 7})
     with pytest.raises(InputError, match="layers 0 to 1"):

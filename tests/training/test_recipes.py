@@ -64,6 +64,16 @@ def test_recipe_takes_two_steps(name, targets, data, tmp_path):
     assert (out / ("adapter" if read_recipe(name, {}).lora else "model")).is_dir()
 
 
+@pytest.mark.parametrize(("percent", "rows"), [("01", 40), ("05", 200), ("10", 400)])
+@pytest.mark.parametrize("objective", ["me-gd", "idk-ap"])
+def test_the_closer_look_takes_whole_steps_and_no_warmup_where_an_epoch_has_one(objective, percent, rows):
+    train = read_recipe(f"tofu-llama-2-7b-{objective}-{percent}", {}).train
+    taken = train["max_steps"] * 32
+    assert taken <= 5 * rows < taken + 32
+    assert train["warmup_steps"] == (rows // 32 if rows >= 64 else 0)
+    assert train["dataloader_drop_last"]
+
+
 def test_misspelt_recipe_gets_a_suggestion():
     with pytest.raises(InputError, match=r"Did you mean 'tofu-llama-3\.2-1b'"):
         read_recipe("tofu-lama-3.2-1b", {})

@@ -88,12 +88,12 @@ class Objective:
                 total = total - held * part.term.bound * _share(views[part.name], part.term)
         return total, {name: value.detach() for name, value in values.items()}
 
-    def next_weights(self, weights: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
-        """The weights for the next step, given those of this one and each term's value over its whole batch."""
+    def next_weights(self, weights: Mapping[str, float], values: Mapping[str, float], epoch: int) -> dict[str, float]:
+        """The weights for the next step, given those of this one, each term's value over its whole batch, its epoch."""
         chosen = dict(weights)
         for forget in (part.term for part in self.terms if part.set == "forget"):
             for name in (part.name for part in self.terms if part.set == "retain"):
-                chosen[name] = forget.next_weight(chosen[name], values[name])
+                chosen[name] = forget.next_weight(chosen[name], values[name], epoch)
         return chosen
 
 

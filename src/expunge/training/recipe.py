@@ -16,7 +16,7 @@ SECTIONS = ("objective", "train", "lora")  # of options on the command line
 
 
 class Lora(BaseModel):
-    """Train an adapter of this shape instead of all weights (the published setting for 7-8B models)."""
+    """Train an adapter of this shape instead of all weights; r and alpha as in TOFU's released configuration."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
@@ -21,11 +21,9 @@ from expunge.models import (
     attach_views,
     causal_model,
     check_head,
-    check_layer,
     keep_unpacked,
     load_model,
     packs_rows,
-    without_bitsandbytes,
 )
 from expunge.objectives import Objective, Term, build_objective
 from expunge.runs import CACHES, TRAIN_LOG
@@ -49,6 +47,7 @@ from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
+from expunge.training.trainable import check_trainable, freeze_layers, with_adapter
 
 
 class UnlearningTrainer(Stepper):
@@ -97,12 +96,9 @@ class UnlearningTrainer(Stepper):
         )
         keep_unpacked(model)
         if peft_config is not None:
-            model = _with_adapter(model, peft_config, place)
-        _freeze_layers(model, self.objective)
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise InputError(
-                "All weights of the model are frozen: thaw those to train, or train an adapter (lora.r=8)."
-            )
+            model = with_adapter(model, peft_config, place)
+        freeze_layers(model, self.objective)
+        check_trainable(model)
         check_head(causal_model(model))
         attach_views(model, args.compile_functions)
         self.epochs = args.epochs(self.pairing.forget)
@@ -283,39 +279,3 @@ class UnlearningTrainer(Stepper):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: transformers' estimate knows nothing of views."""
         return 0
-
-
-def _freeze_layers(model: PreTrainedModel | PeftModel, objective: Objective) -> None:
-    """Freeze all but the decoder layers that a term asks for, if one does.
-
-    DDP demands it of an objective whose forward stops early: a weight that gets no gradient must not be trained.
-
-    Raises:
-        InputError: The model has no such layer.
-    """
-    chosen = [part.term.trained_layers for part in objective.terms if part.term.trained_layers is not None]
-    if not chosen:
-        return
-    causal = causal_model(model)
-    trained: set[int] = set()
-    for layer in {layer for layers in chosen for layer in layers}:
-        check_layer(causal, layer)
-        trained.update(id(p) for p in causal.get_decoder().layers[layer].parameters() if p.requires_grad)
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in trained)
-
-
-def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:
-    # An adapter target was merged on loading: the new adapter belongs to its folder, not to the base below it, which is
-    # what PEFT would write down.
-    home = place or config.base_model_name_or_path
-    config.base_model_name_or_path = None
-    try:
-        with without_bitsandbytes():
-            adapted = get_peft_model(model, config)
-    except ValueError as error:
-        raise InputError(f"The adapter cannot be made, see lora.target_modules: {error}") from error
-    if home:
-        home = str(Path(home).resolve()) if Path(home).exists() else home
-        adapted.peft_config["default"].base_model_name_or_path = home
-    return adapted
