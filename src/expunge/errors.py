@@ -12,6 +12,10 @@ class NonFiniteLoss(RuntimeError):
     """The loss stopped being a finite number. Exit code 3; the last good checkpoint is kept."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user, or the machine, stopped what was under way; the message says what to do next. Exit code 130."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not in `known`, suggesting the nearest one."""
     names = sorted(known)

@@ -195,7 +195,7 @@ def test_a_gpu_that_is_not_there(expunge, arguments, tmp_path):
     code, error = expunge(*words)
     assert code == 2
     assert "gpu" in error.lower()
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("*"))
 
 
 @pytest.mark.parametrize(
@@ -254,9 +254,12 @@ def test_an_existing_run_is_not_overwritten(expunge, arguments):
 def test_an_unfinished_run_is_not_overwritten_and_nothing_is_resumed_that_is_not_there(expunge, arguments, tmp_path):
     code, error = expunge("unlearn", "--resume", "--out", tmp_path / "out" / "run")
     assert (code, "no unfinished run" in error) == (2, True)
-    (tmp_path / "out" / "run.unfinished").mkdir(parents=True)
+    begun = tmp_path / "out" / "run.unfinished" / "environment.json"
+    begun.parent.mkdir(parents=True)
+    begun.write_text("{}")
     code, error = expunge(*flat(arguments))
     assert (code, "--resume" in error) == (2, True)
+    assert begun.exists()
 
 
 def test_a_full_disk_is_an_error_message(expunge, arguments, monkeypatch):

@@ -1,7 +1,6 @@
 """What every objective must do, whoever wrote it: run, forget, train adapters, save, resume, in any micro-batches."""
 
 import json
-import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +13,7 @@ from expunge import UnlearningTrainer
 from expunge.data import encode
 from expunge.errors import InputError
 from expunge.objectives import TERMS, Needs, Term, build_objective
+from killed import copy_killed
 
 from . import runs
 
@@ -71,9 +71,7 @@ def test_micro_batches_change_nothing(name, finished, tokenizer, tmp_path):
 @pytest.mark.parametrize("name", TERMS)
 def test_resumed_run_ends_in_the_same_weights(name, finished, tokenizer, tmp_path):
     whole, folder, _ = finished(name)
-    for part in ("checkpoint-2", "reference"):
-        if (folder / part).exists():
-            shutil.copytree(folder / part, tmp_path / part)
+    copy_killed(folder, tmp_path, 2)
     resumed = runs.trainer(name, tmp_path, tokenizer=tokenizer)
     resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == 3
@@ -109,8 +107,10 @@ def test_adapter_moves_and_nothing_else_does(name, tokenizer, tmp_path):
     assert all(moved) or (any(moved) and run.objective.terms[0].term.trained_layers)
 
 
-def test_pdu_raises_and_lowers_the_weight_of_its_constraint(finished):
-    trainer, folder, log = finished("PDU")
+def test_pdu_raises_and_lowers_the_weight_of_its_constraint(tokenizer, tmp_path):
+    trainer = runs.trainer("PDU", tmp_path, tokenizer=tokenizer, save_strategy="epoch", save_total_limit=None)
+    trainer.train()
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
     weight, seen = 1.0, []
     for entry in log:
         expected = entry["terms"]["PDU"] + weight * (entry["terms"]["GD"] - 1.0)
@@ -119,7 +119,7 @@ def test_pdu_raises_and_lowers_the_weight_of_its_constraint(finished):
         seen.append(weight)
     assert trainer.term_weights.now["GD"] == pytest.approx(weight)
     assert len(set(seen)) == 3
-    kept = json.loads((folder / "checkpoint-2" / "objective_weights.json").read_text())
+    kept = json.loads((tmp_path / "checkpoint-2" / "objective_weights.json").read_text())
     assert kept["GD"] == pytest.approx(seen[1])
 
 
@@ -131,7 +131,7 @@ def test_rmu_trains_three_layers_and_stops_below_the_others(tokenizer, tmp_path)
     assert {n.split(".")[2] for n, p in model.named_parameters() if p.requires_grad} == {"1", "2", "3"}
     called = []
     for name, module in (("norm", model.model.norm), ("4", model.model.layers[4]), ("3", model.model.layers[3])):
-        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        module.register_forward_hook(lambda *_, name=name: called.append(name) if model.training else None)
     run.train()
     assert set(called) == {"3"}
 

@@ -24,6 +24,9 @@ def unlearn(
     retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
     objective: Annotated[str | None, typer.Option(help='Forget term + regularisation term, e.g. "NPO+GD".')] = None,
     idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Compare with this frozen model; default: the target before its first step.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The run directory to make.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
     trust_remote_code: Annotated[
@@ -48,6 +51,7 @@ def unlearn(
         "forget": forget,
         "retain": retain,
         "idk": idk and str(idk),
+        "reference": reference,
         "objective": objective,
         "dtype": dtype,
         "quantization": quantization,

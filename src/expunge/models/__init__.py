@@ -11,12 +11,21 @@ from expunge.models.fingerprint import (
 )
 from expunge.models.forward import Request, TokenFunction, check_layer, hidden_states, token_values
 from expunge.models.head import FrozenHead, check_head
-from expunge.models.load import best_device, is_adapter, load_model, resolve_folder
+from expunge.models.load import (
+    ModelOrPlace,
+    best_device,
+    check_same_tokenizer,
+    is_adapter,
+    load_model,
+    loaded,
+    resolve_folder,
+)
 from expunge.models.packing import packs_rows
 from expunge.models.quantized import keep_unpacked, without_bitsandbytes
 
 __all__ = [
     "FrozenHead",
+    "ModelOrPlace",
     "Request",
     "TokenFunction",
     "attach_views",
@@ -24,6 +33,7 @@ __all__ = [
     "causal_model",
     "check_head",
     "check_layer",
+    "check_same_tokenizer",
     "fingerprint",
     "fingerprint_code",
     "fingerprint_json",
@@ -33,6 +43,7 @@ __all__ = [
     "is_adapter",
     "keep_unpacked",
     "load_model",
+    "loaded",
     "packs_rows",
     "resolve_folder",
     "run_views",

@@ -2,15 +2,18 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from expunge.errors import InputError
+from expunge.models.fingerprint import fingerprint_tokenizer
 from expunge.models.quantized import keep_unpacked, quantization_config, without_bitsandbytes
 
 
@@ -54,6 +57,45 @@ def load_model(
         raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
     keep_unpacked(model)
     return (model if quantization else model.to(device)).eval(), tokenizer
+
+
+ModelOrPlace = PreTrainedModel | str | Path | Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+
+
+def loaded(
+    model: ModelOrPlace, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model and its tokenizer: as they are, from their place, or from the function that loads them.
+
+    Args:
+        model: One of these.
+        tokenizer: Goes before the one that is loaded with the model.
+
+    Raises:
+        InputError: A model without its tokenizer, or one that cannot be loaded.
+    """
+    if isinstance(model, (str, Path)):
+        model, own = load_model(model)
+    elif isinstance(model, nn.Module):
+        own = tokenizer
+    else:
+        model, own = model()
+    if (words := tokenizer or own) is None:
+        raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
+    return model, words
+
+
+def check_same_tokenizer(target: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> None:
+    """Refuse a reference model that would read other tokens than the target.
+
+    Raises:
+        InputError: The tokenizers differ.
+    """
+    if fingerprint_tokenizer(target) != fingerprint_tokenizer(reference):
+        raise InputError(
+            "reference: the reference model has another tokenizer or chat template than the target, so its values "
+            "would be those of other tokens."
+        )
 
 
 def resolve_folder(path: str | Path) -> str:

@@ -109,6 +109,7 @@ def build(
     *,
     terms: Mapping[str, type[Term]],
     composites: Mapping[str, tuple[tuple[str, float], ...]],
+    custom: Mapping[str, Term] | None = None,
 ) -> Objective:
     """Make an objective from its name, e.g. "NPO+GD" or "LLMU", and its options.
 
@@ -118,12 +119,13 @@ def build(
             it) or as `TERM.name` (for one term); `TERM.weight` for one term's weight.
         terms: Known terms by name.
         composites: Named objectives: terms with weights.
+        custom: Terms by names of their own.
 
     Raises:
         InputError: An unknown name, an option no term has or that cannot be used, or no forget term.
     """
     if isinstance(spec, str):
-        parts = _parse(spec, terms, composites)
+        parts = _parse(spec, terms, composites, custom or {})
     else:
         parts = list(spec.terms) if isinstance(spec, Objective) else [Weighted(type(spec).__name__, spec)]
     if not any(part.set == "forget" for part in parts):
@@ -139,18 +141,24 @@ def build(
 
 
 def _parse(
-    spec: str, terms: Mapping[str, type[Term]], composites: Mapping[str, tuple[tuple[str, float], ...]]
+    spec: str,
+    terms: Mapping[str, type[Term]],
+    composites: Mapping[str, tuple[tuple[str, float], ...]],
+    custom: Mapping[str, Term],
 ) -> list[Weighted]:
     known = {name.lower(): name for name in (*terms, *composites)}
     parts: list[Weighted] = []
     for word in (word.strip() for word in spec.split("+")):
+        if word in custom:
+            parts.append(Weighted(type(custom[word]).__name__, custom[word]))
+            continue
         if word.lower() not in known:
             raise unknown("objective", word, known.values())
         name = known[word.lower()]
-        for member, weight in composites.get(name, ((name, 1.0),)):
-            if any(part.name == member for part in parts):
-                raise InputError(f"Objective {spec!r} names {member} twice.")
-            parts.append(Weighted(member, terms[member](), weight))
+        parts += [Weighted(member, terms[member](), weight) for member, weight in composites.get(name, ((name, 1.0),))]
+    names = [part.name for part in parts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"Objective {spec!r} names {twice} twice.")
     return parts
 
 

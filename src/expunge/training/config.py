@@ -161,6 +161,7 @@ class UnlearningConfig(TrainingArguments):
             off = not self.noise if other == "noise" else getattr(self, other) != choice
             if off and getattr(self, name) != _defaults()[name]:
                 raise InputError(f"train.{name} would be ignored: it goes with train.{other}={choice}.")
+        self.given = {name: getattr(self, name) for name, value in _defaults().items() if getattr(self, name) != value}
         super().__post_init__()
         if self.train_sampling_strategy == "batch_rebalance":
             raise InputError(

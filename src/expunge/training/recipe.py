@@ -1,6 +1,7 @@
 """A recipe: all that a run depends on, in one YAML file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from expunge.custom import is_custom, load_custom
 from expunge.errors import InputError, unknown
-from expunge.objectives import Objective, build_objective
+from expunge.files import whole_file
+from expunge.objectives import Objective, Term, build_objective
 
 SECTIONS = ("objective", "train", "lora")  # of options on the command line
 
@@ -42,10 +45,11 @@ class Recipe(BaseModel):
     """What to unlearn from what, and how.
 
     `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
-    every field of `UnlearningConfig`. `dtype` is that of the weights: in bfloat16 most updates of a published size are
-    rounded away, so float32 unless memory forbids it. `quantization` holds the frozen weights below an adapter in 4
-    bits (nf4) or 8 (int8). `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are
-    run without padding, as on the CPU.
+    every field of `UnlearningConfig`. `reference` is the frozen model to compare with where that is not `model`.
+    `dtype` is that of the weights: in bfloat16 most updates of a published size are rounded away, so float32 unless
+    memory forbids it. `quantization` holds the frozen weights below an adapter in 4 bits (nf4) or 8 (int8).
+    `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are run without padding, as
+    on the CPU.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,6 +58,7 @@ class Recipe(BaseModel):
     forget: str = Field(min_length=1)
     retain: str | None = None
     idk: str | None = None
+    reference: str | None = None
     objective: str | dict[str, Any] = "NPO+GD"
     train: dict[str, Any] = Field(default_factory=dict)
     lora: Lora | None = None
@@ -62,27 +67,76 @@ class Recipe(BaseModel):
     attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] | None = None
     trust_remote_code: bool = False
 
-    def build_objective(self) -> Objective:
-        """The objective with its options applied."""
-        options = {"name": self.objective} if isinstance(self.objective, str) else dict(self.objective)
-        if not isinstance(options.get("name"), str):
+    @property
+    def objective_name(self) -> str:
+        """The objective's name.
+
+        Raises:
+            InputError: It has none.
+        """
+        name = self.objective if isinstance(self.objective, str) else self.objective.get("name")
+        if not isinstance(name, str):
             raise InputError("objective: needs a name, e.g. {name: NPO+GD, beta: 0.1}.")
-        return build_objective(options.pop("name"), options)
+        return name
+
+    def build_objective(self) -> Objective:
+        """The objective with its options applied; runs the files of custom terms."""
+        options = {} if isinstance(self.objective, str) else {k: v for k, v in self.objective.items() if k != "name"}
+        built = objective_named(self.objective_name, options)
+        if self.reference and not built.uses_reference:
+            raise InputError(f"reference: {built.name} compares with no reference model, so it would be ignored.")
+        return built
 
     def resolved(self) -> "Recipe":
         """The same recipe with every weight, hyper-parameter and main training setting spelt out."""
         from expunge.training.config import spelt_out
 
-        built = self.build_objective()
-        spelt: dict[str, Any] = {"name": built.name}
-        for part in built.terms:
-            spelt[f"{part.name}.weight"] = part.weight
-            spelt.update({f"{part.name}.{name}": value for name, value in vars(part.term).items()})
-        return self.model_copy(update={"objective": spelt, "train": spelt_out(self.train)})
+        spelt = {"objective": spelt_objective(self.build_objective()), "train": spelt_out(self.train)}
+        return self.model_copy(update=spelt)
 
     def write(self, path: Path) -> None:
         """Write as YAML."""
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def objective_named(name: str, options: Mapping[str, Any]) -> Objective:
+    """The objective of a name, which may hold custom terms (`file.py:Term+GD`), whose files are run.
+
+    Raises:
+        InputError: An unknown name, a file that cannot be run, or an option that cannot be used.
+    """
+    custom = {word: _custom(word) for word in custom_names(name)}
+    if isinstance(whole := custom.get(name), Objective):
+        return build_objective(replace(whole, name=name), options)
+    return build_objective(name, options, custom)
+
+
+def custom_names(objective: str) -> list[str]:
+    """The custom terms that an objective's name holds, as `file.py:Term`."""
+    return [word for word in (word.strip() for word in objective.split("+")) if is_custom(word)]
+
+
+def _custom(word: str) -> Any:
+    found = load_custom(word)
+    if isinstance(found, type) and issubclass(found, Term):
+        try:
+            found = found()
+        except TypeError as error:
+            raise InputError(f"{word}: every hyper-parameter of a term needs a default ({error}).") from error
+    if not isinstance(found, (Term, Objective)):
+        raise InputError(f"{word}: is neither a Term nor an Objective of expunge.objectives.")
+    return found
+
+
+def spelt_objective(objective: Objective) -> dict[str, Any]:
+    """An objective's name with every weight and hyper-parameter, as plain values for YAML."""
+    spelt: dict[str, Any] = {"name": objective.name}
+    for part in objective.terms:
+        spelt[f"{part.name}.weight"] = part.weight
+        values = {field.name: getattr(part.term, field.name) for field in fields(part.term)}
+        spelt |= {f"{part.name}.{k}": list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return spelt
 
 
 def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
@@ -112,7 +166,8 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
         raise _explain(where, error) from error
     if recipe.quantization and recipe.lora is None:
         raise InputError(f"{where}: quantized weights cannot be trained; quantization needs an adapter, e.g. lora.r=8.")
-    recipe.build_objective()
+    if not custom_names(recipe.objective_name):  # a custom file is run where the recipe is
+        recipe.build_objective()
     check_train_options(recipe.train)
     return recipe
 
