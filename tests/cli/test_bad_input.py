@@ -262,18 +262,6 @@ def test_an_unfinished_run_is_not_overwritten_and_nothing_is_resumed_that_is_not
     assert begun.exists()
 
 
-def test_a_full_disk_is_an_error_message(expunge, arguments, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device", "model.safetensors")
-
-    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
-    code, error = expunge(*flat(arguments, "train.num_train_epochs=1"))
-    assert code == 2
-    assert "model.safetensors: No space left on device" in error
-    assert "Traceback" not in error
-    assert not arguments["--out"].exists()
-
-
 def test_the_guard_stops_with_3_names_term_and_step_and_keeps_the_last_good_checkpoint(expunge, arguments, tmp_path):
     words = ["train.learning_rate=1e30", "train.lr_scheduler_type=constant_with_warmup", "train.warmup_steps=2"]
     small = ["train.per_device_train_batch_size=1", "train.gradient_accumulation_steps=1", "train.max_grad_norm=0"]

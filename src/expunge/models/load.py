@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from expunge.errors import InputError
+from expunge.models.checks import check_finite_weights, check_keys, check_loading, check_tokenizer
 from expunge.models.fingerprint import fingerprint_tokenizer
 from expunge.models.quantized import keep_unpacked, quantization_config, without_bitsandbytes
 
@@ -34,7 +34,9 @@ def load_model(
         **options: Passed on to `from_pretrained`, e.g. `trust_remote_code`, `attn_implementation`.
 
     Raises:
-        InputError: No model there, pickled weights, or remote code that was not allowed.
+        InputError: No model there, or one that is broken: weights that are pickled, missing, unexpected, of another
+            shape or not finite, a tokenizer or a configuration that cannot be used; or remote code that was not
+            allowed.
     """
     folder = resolve_folder(path)
     if not sys.stderr.isatty():
@@ -42,22 +44,39 @@ def load_model(
     device = usable_device(device)
     if quantization is not None:
         options |= {"quantization_config": quantization_config(quantization, device), "device_map": {"": device}}
+    reading = "tokenizer"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
+        reading = "model, which must be a causal language model,"
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
         else:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused by name instead
+                **options,
+            )
+            check_loading(path, info)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a broken folder makes the libraries raise
         if "trust_remote_code" in str(error):
             raise InputError(
                 f"{path}: this model comes with code of its own. If you trust its author, allow it with "
                 "--trust-remote-code (trust_remote_code: true in a recipe)."
             ) from error
-        raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
+        raise InputError(f"{path}: its {reading} cannot be loaded ({_in_short(error)}).") from error
+    check_finite_weights(path, model)
+    check_tokenizer(path, tokenizer, model)
     keep_unpacked(model)
     return (model if quantization else model.to(device)).eval(), tokenizer
 
+
+MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
+ADAPTER_FILES = ("adapter_model.safetensors",)
 
 ModelOrPlace = PreTrainedModel | str | Path | Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
 
@@ -146,16 +165,22 @@ def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> 
     base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     model, _ = load_model(base, dtype, "cpu", **options)
     with without_bitsandbytes():
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
 
-        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        wanted, given = get_peft_model_state_dict(adapted), load_peft_weights(str(folder), device="cpu")
+        check_keys(folder, wanted.keys() - given.keys(), given.keys() - wanted.keys())
+        merged = adapted.merge_and_unload()
     for parameter in merged.parameters():  # PEFT has frozen them; merged, they are a model's like any other
         parameter.requires_grad_(parameter.is_floating_point())
     return merged
 
 
 def _refuse_pickles(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    """Refuse a folder without the files that are read; another one of that kind beside a pickle is a decoy."""
+    files = ADAPTER_FILES if is_adapter(folder) else MODEL_FILES
+    if any((folder / name).is_file() for name in files):
         return
     pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in folder.glob(pattern))
     if pickles:
@@ -163,8 +188,9 @@ def _refuse_pickles(folder: Path) -> None:
             f"{folder}: its weights are pickled ({pickles[0]}), and a pickle can run any code. Save the model as "
             "safetensors first."
         )
+    raise InputError(f"{folder}: there are no weights in it (no {' and no '.join(files)}).")
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _in_short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{' ...' if len(text) > 300 else ''}"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from expunge.errors import NonFiniteLoss
 from expunge.models import Request, causal_model, run_views, token_values
 from expunge.models.batching import by_length
+from expunge.models.checks import local, not_finite
 from expunge.objectives import log_probability
 from expunge.training.batching import takes
 
@@ -97,17 +97,11 @@ def check_finite(model: nn.Module) -> None:
     Raises:
         NonFiniteLoss: Naming the weight.
     """
-    for name, weight in model.named_parameters():
-        if weight.is_floating_point() and not bool(_mine(weight).isfinite().all()):
-            raise NonFiniteLoss(f"After the last step, the weight {name} is no longer finite.")
+    if name := not_finite(model):
+        raise NonFiniteLoss(f"After the last step, the weight {name} is no longer finite.")
 
 
 def _bits(weight: Tensor) -> int:
     """A sum over the bits of a weight: another weight, another sum."""
     words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return int(_mine(weight).contiguous().view(words[weight.element_size()]).sum(dtype=torch.int64))
-
-
-def _mine(weight: Tensor) -> Tensor:
-    """This process's part of a weight."""
-    return (weight.to_local() if isinstance(weight, DTensor) else weight).detach()
+    return int(local(weight.detach()).contiguous().view(words[weight.element_size()]).sum(dtype=torch.int64))

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers.trainer_callback import TrainerCallback
 
+from expunge.errors import InputError
 from expunge.files import whole_file
 from expunge.runs import CHECKPOINT
 
@@ -37,6 +38,25 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end, or None."""
     whole = [checkpoint for checkpoint in _checkpoints(folder) if (checkpoint / WHOLE).is_file()]
     return str(whole[-1]) if whole else None
+
+
+def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | None:
+    """Where to go on from: the newest whole checkpoint (True), the one named, or nowhere.
+
+    Raises:
+        InputError: The one named is not whole, or nothing can go on from it.
+    """
+    checkpoint = last_whole_checkpoint(folder) if resume is True else resume or None
+    if checkpoint is None:
+        return None
+    if not (Path(checkpoint) / WHOLE).is_file():
+        raise InputError(f"{checkpoint} was not written to its end; resume_from_checkpoint=True takes one that was.")
+    if not any(Path(checkpoint).glob("optimizer*")):
+        raise InputError(
+            f"{checkpoint} has no state of the optimiser: a run with train.save_only_model=true cannot be resumed. "
+            "Start it again."
+        )
+    return checkpoint
 
 
 def remove_checkpoint(checkpoint: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,25 +39,31 @@ SAVING = ("save_strategy", "save_steps", "save_total_limit", "save_only_model")
 KEPT_SETTINGS = ("learning_rate", "num_train_epochs", "lr_scheduler_type", "optim", "weight_decay")
 
 
-def recipe_in_python(
-    args: UnlearningConfig, objective: Objective, model: Any, places: Mapping[str, str | None]
-) -> Recipe:
+def recipe_in_python(args: UnlearningConfig, objective: Objective, model: Any, given: Mapping[str, Any]) -> Recipe:
     """The recipe of a run that was set up in Python, as far as it can be written down.
 
     Args:
         args: Its settings.
         objective: Its objective.
         model: To be trained, with an adapter perhaps.
-        places: Where `model`, `forget`, `retain`, `idk` and `reference` come from.
+        given: What `model`, `forget`, `retain`, `idk` and `reference` were given as: places, rows, or a loaded model.
     """
-    given = {k: v for k, v in args.given.items() if k not in (*DISPLAY, "objective", "objective_options")}
+    train = {k: v for k, v in args.given.items() if k not in (*DISPLAY, "objective", "objective_options")}
     return Recipe.model_construct(
-        **places,
+        **{name: _place(value) for name, value in given.items()},
         objective=spelt_objective(objective),
-        train={name: _plain(value) for name, value in spelt_out(given).items()},
+        train={name: _plain(value) for name, value in spelt_out(train).items()},
         lora=_lora(model),
         dtype=str(model.dtype).removeprefix("torch."),
     )
+
+
+def _place(given: Any) -> str | None:
+    if given is None:
+        return None
+    if isinstance(given, (str, Path)):
+        return str(given) or "given in Python"
+    return f"{len(given)} rows given in Python" if isinstance(given, Sequence) else "given in Python"
 
 
 def _lora(model: Any) -> Lora | None:

@@ -82,7 +82,7 @@ class Recipe(BaseModel):
     def build_objective(self) -> Objective:
         """The objective with its options applied; runs the files of custom terms."""
         options = {} if isinstance(self.objective, str) else {k: v for k, v in self.objective.items() if k != "name"}
-        built = objective_named(self.objective_name, options)
+        built = objective_of(self.objective_name, options)
         if self.reference and not built.uses_reference:
             raise InputError(f"reference: {built.name} compares with no reference model, so it would be ignored.")
         return built
@@ -100,12 +100,14 @@ class Recipe(BaseModel):
             part.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def objective_named(name: str, options: Mapping[str, Any]) -> Objective:
-    """The objective of a name, which may hold custom terms (`file.py:Term+GD`), whose files are run.
+def objective_of(name: str | Term | Objective, options: Mapping[str, Any]) -> Objective:
+    """The objective of a name, which may hold custom terms (`file.py:Term+GD`), whose files are run; or of a term.
 
     Raises:
         InputError: An unknown name, a file that cannot be run, or an option that cannot be used.
     """
+    if not isinstance(name, str):
+        return build_objective(name, options)
     custom = {word: _custom(word) for word in custom_names(name)}
     if isinstance(whole := custom.get(name), Objective):
         return build_objective(replace(whole, name=name), options)

@@ -70,7 +70,7 @@ def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
             if not begun:
                 shutil.rmtree(work, ignore_errors=True)
             raise
-        except KeyboardInterrupt as error:
+        except (Interrupted, KeyboardInterrupt) as error:
             raise Interrupted(_what_next(out)) from error
 
 

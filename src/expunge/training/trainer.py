@@ -1,9 +1,6 @@
 """UnlearningTrainer: any objective on any causal language model, its numbers independent of how batches are cut."""
 
-import json
 import shutil
-import time
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -30,21 +27,25 @@ from expunge.models import (
     loaded,
     packs_rows,
 )
-from expunge.objectives import Objective, Term, build_objective
+from expunge.objectives import Objective, Term
 from expunge.runs import CACHES, TRAIN_LOG
 from expunge.training.batching import (
-    VIEWS,
     Collator,
     EpochSampler,
     ForgetDataset,
     Order,
     all_keys,
     plan_rows,
-    takes,
 )
 from expunge.training.callbacks import EpochClock, Progress
 from expunge.training.changes import Changes, check_finite
-from expunge.training.checkpoints import WholeCheckpoint, last_whole_checkpoint, remove_checkpoints, trim_log
+from expunge.training.checkpoints import (
+    WholeCheckpoint,
+    checkpoint_to_resume,
+    last_whole_checkpoint,
+    remove_checkpoints,
+    trim_log,
+)
 from expunge.training.config import UnlearningConfig
 from expunge.training.evidence import Evidence, recipe_in_python
 from expunge.training.frozen import StoredReference, freeze
@@ -52,7 +53,8 @@ from expunge.training.guard import Guard
 from expunge.training.lock import only_process
 from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
-from expunge.training.recipe import objective_named
+from expunge.training.recipe import objective_of
+from expunge.training.step_log import below_chance, write_step
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
 from expunge.training.trainable import check_trainable, freeze_layers, with_adapter
@@ -103,17 +105,11 @@ class UnlearningTrainer(Stepper):
     ) -> None:
         set_seed(args.seed)
         place = str(model) if isinstance(model, (str, Path)) else None
-        named = objective or args.objective
-        self.objective = (
-            objective_named(named, args.objective_options)
-            if isinstance(named, str)
-            else build_objective(named, args.objective_options)
-        )
+        self.objective = objective_of(objective or args.objective, args.objective_options)
         self._folder = Path(args.output_dir)
         self._evidence = Evidence(self._folder)
         self.changes: Changes | None = None
         self.reference: StoredReference | None = None
-
         self.other_reference: str | None = None
         cache = self._folder / CACHES if self.recorded else None
 
@@ -165,9 +161,8 @@ class UnlearningTrainer(Stepper):
             self.add_callback(self.term_weights)
         self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
-        places = {"model": place or model.config.name_or_path or "given in Python", "reference": _named(reference)}
-        sets = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals}
-        self.recipe = recipe_in_python(args, self.objective, model, places | {k: _named(v) for k, v in sets.items()})
+        given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
+        self.recipe = recipe_in_python(args, self.objective, model, {"model": place or model.name_or_path, **given})
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
@@ -187,18 +182,7 @@ class UnlearningTrainer(Stepper):
         )
 
     def _lengths(self, epoch: int) -> list[list[int]]:
-        """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
-        # Alternatives are sampled when training starts; they are about as long as the answers.
-        sampled = bool(self.encoded.sources.alternates)
-        views = {v: VIEWS[v].set if takes([v], "alternates") and not sampled else v for v in self.objective.views}
-        return [
-            [
-                len(self.encoded.encode(views[v], key).ids)
-                for v in views
-                for key in VIEWS[v].keys(self.pairing, epoch, index)
-            ]
-            for index in range(self.pairing.forget)
-        ]
+        return self.encoded.lengths(self.objective.views, self.pairing, epoch)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """Train; `resume_from_checkpoint=True` continues from the last whole checkpoint, or starts if there is none."""
@@ -207,7 +191,7 @@ class UnlearningTrainer(Stepper):
             return self._train(main, resume_from_checkpoint or None, kwargs)
 
     def _train(self, main: bool, resume: str | bool | None, options: dict[str, Any]) -> TrainOutput:
-        checkpoint = last_whole_checkpoint(self._folder) if resume is True else resume or None
+        checkpoint = checkpoint_to_resume(self._folder, resume)
         self.target_fingerprint = fingerprint(causal_model(self.model)) if main else None
         self.changes = Changes(self) if self.recorded else None
         if main:
@@ -295,36 +279,13 @@ class UnlearningTrainer(Stepper):
             self.guard.check(self.state.global_step, logs["grad_norm"])
             terms = self.guard.drain(self.accelerator)
             logs = {**logs, **{f"term/{name}": value for name, value in terms.items()}}
-            self.control.should_training_stop |= self._below_chance(terms)
+            if self.args.stop_at_chance:
+                vocabulary = self.model.config.get_text_config().vocab_size
+                self.control.should_training_stop |= below_chance(terms, vocabulary, self.state.global_step)
             if self.is_world_process_zero():
-                self._write_log(logs, terms, start_time)
+                weights = self.term_weights.used if self.term_weights else None
+                write_step(self._folder, self.state, logs, terms, weights, self._tokens, start_time)
         super().log(logs, start_time)
-
-    def _below_chance(self, terms: dict[str, float]) -> bool:
-        chance = torch.tensor(float(self.model.config.get_text_config().vocab_size)).log().item()
-        if not self.args.stop_at_chance or -terms.get("GA", 0.0) <= chance:
-            return False
-        warnings.warn(
-            f"Stopped at step {self.state.global_step}: gradient ascent made the forget set less likely than chance "
-            f"({-terms['GA']:.1f} > {chance:.1f} nats a token). Set train.stop_at_chance=false to go on.",
-            stacklevel=2,
-        )
-        return True
-
-    def _write_log(self, logs: dict[str, float], terms: dict[str, float], start_time: float | None) -> None:
-        entry = {
-            "step": self.state.global_step,
-            "epoch": self.state.epoch,
-            "loss": logs["loss"],
-            "terms": terms,
-            **({"weights": self.term_weights.used} if self.term_weights else {}),
-            "grad_norm": logs["grad_norm"],
-            "learning_rate": logs["learning_rate"],
-            "seconds": round(time.time() - start_time, 3) if start_time else None,
-            "tokens": self._tokens,
-        }
-        with (Path(self.args.output_dir) / TRAIN_LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.guard.check(self.state.global_step)  # never replace a good checkpoint by a broken one
@@ -355,10 +316,3 @@ class UnlearningTrainer(Stepper):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: transformers' estimate knows nothing of views."""
         return 0
-
-
-def _named(given: Any) -> str | None:
-    """Where something came from, for the recipe."""
-    if given is None or isinstance(given, (str, Path)):
-        return given if given is None else str(given)
-    return f"{len(given)} rows given in Python" if isinstance(given, Sequence) else "given in Python"
