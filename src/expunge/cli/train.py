@@ -71,7 +71,7 @@ def unlearn(
     if launch is None:
         run(recipe, out, resume=resume, quiet=quiet)
     else:
-        with places(recipe, out, resume):
+        with places(recipe, out, resume, hold=False):
             start(launch, _without_launch(sys.argv[1:]))
     typer.echo(f"Unlearned with {recipe.build_objective().name}: {out}/{'adapter' if recipe.lora else 'model'}")
 

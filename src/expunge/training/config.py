@@ -158,7 +158,7 @@ class UnlearningConfig(TrainingArguments):
         for name in IGNORED:
             _refuse_ignored(name, getattr(self, name))
         for name, (other, choice) in GO_WITH.items():
-            off = not self.noise if other == "noise" else getattr(self, other) != choice
+            off = not self.noise if other == "noise" else getattr(self, other) not in (choice, "no")
             if off and getattr(self, name) != _defaults()[name]:
                 raise InputError(f"train.{name} would be ignored: it goes with train.{other}={choice}.")
         self.given = {name: getattr(self, name) for name, value in _defaults().items() if getattr(self, name) != value}

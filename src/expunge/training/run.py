@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,14 @@ def unlearn(recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool =
 
 
 @contextmanager
-def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
+def places(recipe: Recipe, out: Path, resume: bool, hold: bool = True) -> Iterator[None]:
     """Keep the run's folder to this process, refuse to overwrite anything, and clean up after unusable input.
+
+    Args:
+        recipe: What is to be run.
+        out: The run directory to make.
+        resume: Whether an unfinished run may be there.
+        hold: Whether to keep the folder's lock; if not, the processes started from here take it.
 
     Raises:
         InputError: A run is there already, finished or not, or in work, or the unfinished one is of another recipe.
@@ -52,7 +58,8 @@ def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
     _check_place(out)
     work = unfinished(out)
     existed = work.exists()
-    with only_process(work):
+    with ExitStack() as held:
+        held.enter_context(only_process(work))
         begun = (work / ENVIRONMENT).is_file()
         if begun and not resume:
             raise InputError(
@@ -64,6 +71,8 @@ def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
             )
         if existed and not begun:  # killed before its first step: it starts again
             _clear(work)
+        if not hold:
+            held.close()
         try:
             yield
         except InputError:
