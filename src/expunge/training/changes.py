@@ -91,14 +91,14 @@ class Changes:
         return total / max(1, sum(row.completion_tokens for row in rows))
 
 
-def check_finite(model: nn.Module) -> None:
+def check_finite(model: nn.Module, step: int) -> None:
     """Refuse to go on with weights that are not numbers.
 
     Raises:
         NonFiniteLoss: Naming the weight.
     """
     if name := not_finite(model):
-        raise NonFiniteLoss(f"After the last step, the weight {name} is no longer finite.")
+        raise NonFiniteLoss(f"After step {step}, the weight {name} is no longer finite.")
 
 
 def _bits(weight: Tensor) -> int:

@@ -39,13 +39,16 @@ SAVING = ("save_strategy", "save_steps", "save_total_limit", "save_only_model")
 KEPT_SETTINGS = ("learning_rate", "num_train_epochs", "lr_scheduler_type", "optim", "weight_decay")
 
 
-def recipe_in_python(args: UnlearningConfig, objective: Objective, model: Any, given: Mapping[str, Any]) -> Recipe:
+def recipe_in_python(
+    args: UnlearningConfig, objective: Objective, model: Any, adapter: Any, given: Mapping[str, Any]
+) -> Recipe:
     """The recipe of a run that was set up in Python, as far as it can be written down.
 
     Args:
         args: Its settings.
         objective: Its objective.
         model: To be trained, with an adapter perhaps.
+        adapter: The configuration of a new adapter, if there is one.
         given: What `model`, `forget`, `retain`, `idk` and `reference` were given as: places, rows, or a loaded model.
     """
     train = {k: v for k, v in args.given.items() if k not in (*DISPLAY, "objective", "objective_options")}
@@ -53,7 +56,7 @@ def recipe_in_python(args: UnlearningConfig, objective: Objective, model: Any, g
         **{name: _place(value) for name, value in given.items()},
         objective=spelt_objective(objective),
         train={name: _plain(value) for name, value in spelt_out(train).items()},
-        lora=_lora(model),
+        lora=_lora(adapter or (model.active_peft_config if isinstance(model, PeftModel) else None)),
         dtype=str(model.dtype).removeprefix("torch."),
     )
 
@@ -66,8 +69,8 @@ def _place(given: Any) -> str | None:
     return f"{len(given)} rows given in Python" if isinstance(given, Sequence) else "given in Python"
 
 
-def _lora(model: Any) -> Lora | None:
-    if not isinstance(model, PeftModel) or not isinstance(config := model.active_peft_config, LoraConfig):
+def _lora(config: Any) -> Lora | None:
+    if not isinstance(config, LoraConfig):
         return None
     modules = config.target_modules
     return Lora(

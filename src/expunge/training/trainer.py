@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,7 @@ class UnlearningTrainer(Stepper):
             self.reference.check_fits(causal_model(model), self.objective)
             set_seed(args.seed)
         keep_unpacked(model)
+        adapter = deepcopy(peft_config)  # as it was given: PEFT spells the layers out
         if peft_config is not None:
             model = with_adapter(model, peft_config, place)
         freeze_layers(model, self.objective)
@@ -162,7 +164,8 @@ class UnlearningTrainer(Stepper):
         self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
         given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
-        self.recipe = recipe_in_python(args, self.objective, model, {"model": place or model.name_or_path, **given})
+        given["model"] = place or model.name_or_path
+        self.recipe = recipe_in_python(args, self.objective, model, adapter, given)
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
@@ -207,7 +210,7 @@ class UnlearningTrainer(Stepper):
         try:
             output = super().train(resume_from_checkpoint=checkpoint, **options)
             self.after_steps()
-            check_finite(self.model)
+            check_finite(self.model, self.state.global_step)
         except NonFiniteLoss as error:
             good = last_whole_checkpoint(self._folder)
             kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
@@ -289,6 +292,7 @@ class UnlearningTrainer(Stepper):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.guard.check(self.state.global_step)  # never replace a good checkpoint by a broken one
+        check_finite(self.model, self.state.global_step)
         limit, self.args.save_total_limit = self.args.save_total_limit, None  # older ones go when this one is marked
         try:
             super()._save_checkpoint(model, trial)
