@@ -103,14 +103,14 @@ def test_every_documented_command_is_one_the_command_line_accepts(command, appli
     assert words[0] in application.commands, f"expunge has no command {words[0]!r}"
     parsed = application.commands[words[0]].make_context(words[0], words[1:])  # raises for what it does not know
     from expunge.objectives import build_objective
-    from expunge.training.recipe import check_train_options, read_recipe, split_words
+    from expunge.training.recipe import check_train_options, custom_names, read_recipe, split_words
 
     recipe, free = split_words(parsed.params.get("words") or [])
     if recipe and not recipe.endswith(".yaml"):  # a file is the reader's own
         read_recipe(recipe, free)
     of = {section: {k.partition(".")[2]: v for k, v in free.items() if k.startswith(section)} for section in SECTIONS}
     check_train_options(of["train"])
-    if parsed.params.get("objective"):
+    if parsed.params.get("objective") and not custom_names(parsed.params["objective"]):
         build_objective(parsed.params["objective"], of["objective"])
 
 

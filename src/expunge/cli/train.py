@@ -8,6 +8,7 @@ import typer
 
 from expunge.errors import InputError
 
+CUSTOM_HELP = 'A custom term: "my.py:Term+GD".'
 SPEC_HELP = "A file, a folder, a Hub id, or folder-or-id:configuration[:split]."
 
 
@@ -22,7 +23,9 @@ def unlearn(
     model: Annotated[str | None, typer.Option(help="Target model: a folder, an adapter folder or a Hub name.")] = None,
     forget: Annotated[str | None, typer.Option(help=f"Rows to forget. {SPEC_HELP}")] = None,
     retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
-    objective: Annotated[str | None, typer.Option(help='Forget term + regularisation term, e.g. "NPO+GD".')] = None,
+    objective: Annotated[
+        str | None, typer.Option(help=f'Forget term + regularisation term, e.g. "NPO+GD". {CUSTOM_HELP}')
+    ] = None,
     idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="Compare with this frozen model; default: the target before its first step.")
