@@ -13,6 +13,7 @@ from expunge.training.frozen import StoredReference
 from expunge.training.loss import compute, count
 from expunge.training.objective_value import value_of_batch
 
+from . import runs
 from .dense import DENSE, Dense
 
 CASES = [(name, options) for name, (_, tried) in DENSE.items() for options in tried]
@@ -63,6 +64,34 @@ def test_term_equals_dense_reference(name, options, side, pad, template, tmp_pat
     assert ours == pytest.approx(float(formula(dense, **options)), rel=1e-4)
 
 
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{o}" for n, o in CASES])
+def test_gradient_equals_that_of_the_dense_reference(name, options, tokenizer, tmp_path):
+    """What is detached in a formula shows in no value. The model knows its rows, so that no objective is saturated."""
+    model, reference = runs.target(tokenizer), tiny.tiny_llama(tokenizer, seed=2, scale=2.0)
+    attach_views(model)
+    objective, rows = one_term(name, options), EncodedViews(tokenizer, SOURCES)
+    keys = {view: VIEWS[view].each_once(PAIRING) for view in objective.views}
+    stored = None
+    if objective.uses_reference:
+        stored = StoredReference.prepare(tmp_path, reference, objective, rows, keys, quiet=True)
+    batch = rows.batch(keys)
+    compute(model, objective, batch, count(objective, [batch]), stored)[0].backward()
+    ours = gradient_of(model)
+    encoded = {view: [rows.encode(view, key) for key in members] for view, members in keys.items()}
+    dense = Dense(model, reference, encoded, "right", tokenizer.pad_token_id, grad=True)
+    DENSE[name][0](dense, **options).backward()
+    theirs = gradient_of(model)
+    assert theirs.norm() > 1e-3
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def gradient_of(model):
+    """The gradient, which is taken away."""
+    found = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in model.parameters()])
+    model.zero_grad()
+    return found
+
+
 @pytest.mark.parametrize("name", TERMS)
 def test_chunks_of_logits_change_no_value_and_no_gradient(name, monkeypatch, tokenizer, tmp_path):
     def run(folder):
@@ -97,3 +126,5 @@ def test_frozen_head_keeps_the_targets_logits(tokenizer):
 
 def test_llmu_is_half_ga_plus_mismatch_plus_kl():
     assert [(p.name, p.weight) for p in build_objective("llmu").terms] == [("GA", 0.5), ("MISMATCH", 1.0), ("KL", 1.0)]
+    halved = build_objective("LLMU", {"forget_weight": 0.5, "KL.weight": 3.0, "retain_weight": 0.5})
+    assert [(p.name, p.weight) for p in halved.terms] == [("GA", 0.25), ("MISMATCH", 0.5), ("KL", 1.5)]
