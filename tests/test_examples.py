@@ -68,14 +68,29 @@ def test_the_commands_in_the_readme(place):
     assert (place / "report.html").is_file()
 
 
-def test_an_objective_of_your_own_as_the_guide_shows_it(place):
-    # A dataclass needs a module to belong to: run the block as a file.
-    (place / "mine.py").write_text(python_block("docs/objectives.md", "Unlikelihood"), encoding="utf-8")
-    trained = runpy.run_path(str(place / "mine.py"))["trainer"]
+def test_a_custom_objective_as_the_guide_shows_it(place, monkeypatch):
+    monkeypatch.syspath_prepend(place)
+    (place / "my.py").write_text(python_block("docs/objectives.md", "class Unlikelihood"), encoding="utf-8")
+    (place / "train.py").write_text(python_block("docs/objectives.md", "from my import"), encoding="utf-8")
+    trained = runpy.run_path(str(place / "train.py"))["trainer"]
     terms = json.loads((place / "runs/mine/train_log.jsonl").read_text().splitlines()[0])["terms"]
     assert set(terms) == {"Unlikelihood", "GD"}
     assert trained.state.global_step > 0
     assert (place / "runs/mine/model/model.safetensors").is_file()
+
+
+def test_the_commands_of_a_custom_objective_as_the_guide_shows_them(place):
+    from typer.testing import CliRunner
+
+    from expunge.cli.main import app
+
+    (place / "my.py").write_text(python_block("docs/objectives.md", "class Unlikelihood"), encoding="utf-8")
+    section = (ROOT / "docs/objectives.md").read_text(encoding="utf-8").partition("## A custom objective")[2]
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL).group(1).replace("\\\n", " ")
+    for line in block.splitlines():
+        done = CliRunner().invoke(app, [*shlex.split(line)[1:]])
+        assert done.exit_code == 0, done.output
+    assert "Unlikelihood" in (place / "runs/mine/recipe.yaml").read_text(encoding="utf-8")
 
 
 def test_merging_an_adapter_as_the_guide_shows_it(place):

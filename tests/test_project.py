@@ -36,7 +36,7 @@ ROOMS = {
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "cli": {"report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
 }
-FOR_ALL = {"errors", "files", "runs", "custom"}
+FOR_ALL = {"errors", "files", "runs", "custom", "limits"}
 SECTIONS = ("objective", "train", "lora")
 
 
@@ -103,12 +103,14 @@ def test_every_documented_command_is_one_the_command_line_accepts(command, appli
     assert words[0] in application.commands, f"expunge has no command {words[0]!r}"
     parsed = application.commands[words[0]].make_context(words[0], words[1:])  # raises for what it does not know
     from expunge.objectives import build_objective
-    from expunge.training.recipe import check_train_options, parse_overrides
+    from expunge.training.recipe import check_train_options, custom_names, read_recipe, split_words
 
-    free = parse_overrides([word for word in parsed.params.get("words") or [] if "=" in word])
+    recipe, free = split_words(parsed.params.get("words") or [])
+    if recipe and not recipe.endswith(".yaml"):  # a file is the reader's own
+        read_recipe(recipe, free)
     of = {section: {k.partition(".")[2]: v for k, v in free.items() if k.startswith(section)} for section in SECTIONS}
     check_train_options(of["train"])
-    if parsed.params.get("objective"):
+    if parsed.params.get("objective") and not custom_names(parsed.params["objective"]):
         build_objective(parsed.params["objective"], of["objective"])
 
 

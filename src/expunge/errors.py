@@ -12,6 +12,13 @@ class NonFiniteLoss(RuntimeError):
     """The loss stopped being a finite number. Exit code 3; the last good checkpoint is kept."""
 
 
+class Interrupted(BaseException):
+    """The user, or the machine, stopped what was under way; the message says what to do next. Exit code 130.
+
+    Like KeyboardInterrupt it is not caught by what catches every Exception, nor by the command line's library.
+    """
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not in `known`, suggesting the nearest one."""
     names = sorted(known)

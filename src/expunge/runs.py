@@ -9,10 +9,13 @@
     reference/             caches of a run under way: token ids, stored reference values, alternative answers
     checkpoint-*/          to resume from, while the run is under way
     results.parts/         what an evaluation under way has measured so far
+    lock                   held by the process that works on the run
+    .*.tmp                 what was being written when a process was killed
 
-A run lives in `<name>.unfinished` until it is whole.
+A run lives in `<name>.unfinished` until it is whole, a fine-tuned model in `.<name>.*.tmp`.
 """
 
+from glob import escape
 from pathlib import Path
 
 RECIPE = "recipe.yaml"
@@ -26,9 +29,11 @@ CHECKPOINT = "checkpoint-"
 EXAMPLES_SUFFIX = ".examples.parquet"
 PARTS_SUFFIX = ".parts"
 UNFINISHED_SUFFIX = ".unfinished"
+LOCK = "lock"
+TEMPORARY = ".*.tmp"
 
 # Texts of rows, or values derived from them, and older weights. Numbers, settings and the model stay.
-PURGED = (CACHES, f"{CHECKPOINT}*", f"*{EXAMPLES_SUFFIX}", f"*{PARTS_SUFFIX}")
+PURGED = (CACHES, f"{CHECKPOINT}*", f"*{EXAMPLES_SUFFIX}", f"*{PARTS_SUFFIX}", TEMPORARY)
 
 
 def unfinished(out: Path) -> Path:
@@ -59,3 +64,9 @@ def companion_path(results: str | Path, role: str) -> Path:
 def held_texts(run: Path) -> list[Path]:
     """What a run folder still holds of what was to be forgotten."""
     return [path for pattern in PURGED for path in sorted(run.glob(pattern))]
+
+
+def left_behind(run: Path) -> list[Path]:
+    """What a killed process left beside a run or model folder: all of it unfinished."""
+    under_way = unfinished(run)
+    return ([under_way] if under_way.is_dir() else []) + sorted(run.parent.glob(f".{escape(run.name)}{TEMPORARY}"))

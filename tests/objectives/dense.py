@@ -1,7 +1,5 @@
 """Each objective's formula, written again for readability alone: full logits, one row at a time, no sharing."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -14,16 +12,20 @@ class Dense:
         views: Encoded rows by view.
         side: Where the batch is padded.
         pad: The padding token, which may well be the end-of-turn token.
+        grad: Whether gradients of the model are wanted.
     """
 
-    def __init__(self, model, reference, views, side, pad):
-        self.views, self.side, self.pad = views, side, pad
+    def __init__(self, model, reference, views, side, pad, grad=False):
+        self.views, self.side, self.pad, self.grad = views, side, pad, grad
         self._model, self._frozen = model, reference
         self._logits = {name: self._run(model, rows) for name, rows in views.items()}
         self._reference = {name: self._run(reference, rows) for name, rows in views.items()}
 
-    @torch.no_grad()
     def _run(self, model, rows):
+        with torch.set_grad_enabled(self.grad and model is self._model):
+            return self._logits_of(model, rows)
+
+    def _logits_of(self, model, rows):
         width = max(len(row.ids) for row in rows)
         ids, mask = [], []
         for row in rows:
@@ -44,14 +46,14 @@ class Dense:
         firsts = [1 if everything else row.start for row in self.views[view]]
         return [logits[first - 1 : -1] for logits, first in zip(source, firsts, strict=True)]
 
-    @torch.no_grad()
     def hidden(self, view, layer, reference=False):
         """Outputs of a decoder layer at the tokens of each completion, a [T, width] tensor per row."""
         model = self._frozen if reference else self._model
         seen = []
         hook = model.model.layers[layer].register_forward_hook(lambda module, given, output: seen.append(output))
-        for row in self.views[view]:
-            model(input_ids=torch.tensor([row.ids]))
+        with torch.set_grad_enabled(self.grad and not reference):
+            for row in self.views[view]:
+                model(input_ids=torch.tensor([row.ids]))
         hook.remove()
         return [output[0, row.start :] for output, row in zip(seen, self.views[view], strict=True)]
 
@@ -70,16 +72,16 @@ def ga(d):
     return torch.cat(d.logp("forget")).mean()
 
 
-def npo(d, beta):
+def npo(d, beta=0.1):
     return (-2 / beta * F.logsigmoid(beta * (d.nll("forget") - d.nll("forget", True)))).mean()
 
 
-def simnpo(d, beta, delta):
+def simnpo(d, beta=4.5, delta=0.0):
     mean_nll = torch.stack([-row.mean() for row in d.logp("forget")])
     return (-2 / beta * F.logsigmoid(beta * (mean_nll - delta))).mean()
 
 
-def dpo(d, beta):
+def dpo(d, beta=0.1):
     now = d.nll("forget") - d.nll("forget_idk")
     then = d.nll("forget", True) - d.nll("forget_idk", True)
     return (-2 / beta * F.logsigmoid(beta * (now - then))).mean()
@@ -89,7 +91,7 @@ def idk(d):
     return -torch.cat(d.logp("forget_idk")).mean()
 
 
-def me(d, direction, tokens):
+def me(d, direction="uniform_first", tokens="all"):
     values = []
     for row in d.logits("forget", everything=tokens == "all"):
         for position in row:
@@ -113,7 +115,7 @@ def rmu(d, layer, c, seed=42):
     return torch.stack([((row - target) ** 2).mean(-1).mean() for row in d.hidden("forget", layer)]).mean()
 
 
-def undial(d, beta):
+def undial(d, beta=10.0):
     values = []
     for row, reference, encoded in zip(d.logits("forget"), d.logits("forget", True), d.views["forget"], strict=True):
         for now, then, token in zip(row, reference, encoded.ids[encoded.start :], strict=True):
@@ -123,33 +125,34 @@ def undial(d, beta):
     return torch.stack(values).mean()
 
 
-def wga(d, beta):
+def wga(d, beta=1.0):
     logp = torch.cat(d.logp("forget"))
-    return (logp.exp() ** beta * logp).mean()
+    return (logp.exp().detach() ** beta * logp).mean()
 
 
-def satimp(d, beta1, beta2):
+def satimp(d, beta1=5.0, beta2=1.0):
     logp = torch.cat(d.logp("forget"))
-    return (logp.exp() ** beta1 * (1 - logp.exp()) ** beta2 * logp).mean()
+    p = logp.exp().detach()
+    return (p**beta1 * (1 - p) ** beta2 * logp).mean()
 
 
-def ceu(d, skip):
+def ceu(d, skip=1):
     values = []
     for row, encoded in zip(d.logits("forget"), d.views["forget"], strict=True):
         for z, token in list(zip(row, encoded.ids[encoded.start :], strict=True))[skip:]:
-            others = z.clone()
+            others = z.detach().clone()
             others[token] = -torch.inf
             values.append(F.cross_entropy(z, others.softmax(-1)))
     return torch.stack(values).mean()
 
 
-def altpo(d, beta):
+def altpo(d, beta=0.1):
     now = d.nll("forget") - d.nll("forget_alternate")
     then = d.nll("forget", True) - d.nll("forget_alternate", True)
     return (-2 / beta * F.logsigmoid(beta * (now - then))).mean()
 
 
-def flat(d, divergence):
+def flat(d, divergence="tv"):
     def mean_p(view):
         return torch.stack([row.exp().mean() for row in d.logp(view)])
 
@@ -184,39 +187,30 @@ def kl(d, view="retain"):
     return torch.cat(values).mean()
 
 
-def ap(d, beta):
+def ap(d, beta=0.1):
     return (-1 / beta * F.logsigmoid(beta * (d.nll("retain_idk") - d.nll("retain")))).mean()
 
 
-LOG3 = math.log(3)
-
-# name -> (reference, hyper-parameters to try)
+# name -> (reference, hyper-parameters to try); none: the defaults, which are those of the papers
 DENSE = {
     "GA": (ga, [{}]),
-    "NPO": (npo, [{"beta": 0.1}, {"beta": 0.5}]),
-    "SimNPO": (simnpo, [{"beta": 4.5, "delta": 0.0}, {"beta": 2.0, "delta": 0.3}]),
-    "DPO": (dpo, [{"beta": 0.1}]),
+    "NPO": (npo, [{}, {"beta": 0.5}]),
+    "SimNPO": (simnpo, [{}, {"beta": 2.0, "delta": 0.3}]),
+    "DPO": (dpo, [{}, {"beta": 0.5}]),
     "IDK": (idk, [{}]),
-    "ME": (
-        me,
-        [
-            {"direction": "uniform_first", "tokens": "all"},
-            {"direction": "model_first", "tokens": "all"},
-            {"direction": "uniform_first", "tokens": "completion"},
-        ],
-    ),
+    "ME": (me, [{}, {"direction": "model_first"}, {"tokens": "completion"}]),
     "MISMATCH": (mismatch, [{"answers": 1}]),
     "RMU": (rmu, [{"layer": 0, "c": 6.5}, {"layer": 1, "c": 2.0}]),
-    "UNDIAL": (undial, [{"beta": 10.0}, {"beta": 2.0}]),
-    "WGA": (wga, [{"beta": 1.0}, {"beta": 0.5}]),
-    "SatImp": (satimp, [{"beta1": 5.0, "beta2": 1.0}, {"beta1": 0.5, "beta2": 2.0}]),
-    "CE-U": (ceu, [{"skip": 1}, {"skip": 0}]),
-    "AltPO": (altpo, [{"beta": 0.1}]),
-    "FLAT": (flat, [{"divergence": "tv"}, {"divergence": "kl"}]),
+    "UNDIAL": (undial, [{}, {"beta": 2.0}]),
+    "WGA": (wga, [{}, {"beta": 0.5}]),
+    "SatImp": (satimp, [{}, {"beta1": 0.5, "beta2": 2.0}]),
+    "CE-U": (ceu, [{}, {"skip": 0}]),
+    "AltPO": (altpo, [{}, {"beta": 0.5}]),
+    "FLAT": (flat, [{}, {"divergence": "kl"}]),
     "PDU": (pdu, [{"eps": 1.0}]),
     "DISTILL": (distill, [{}]),
     "GD": (gd, [{}]),
     "KL": (kl, [{}]),
-    "AP": (ap, [{"beta": 0.1}, {"beta": 1.0}]),
+    "AP": (ap, [{}, {"beta": 1.0}]),
     "EMBED": (embed, [{"layer": 0}, {"layer": 1}]),
 }

@@ -11,7 +11,9 @@ from expunge.objectives import TERMS, Objective, Weighted, build_objective
 from expunge.training.batching import VIEWS, EncodedViews, Pairing, Sources
 from expunge.training.frozen import StoredReference
 from expunge.training.loss import compute, count
+from expunge.training.objective_value import value_of_batch
 
+from . import runs
 from .dense import DENSE, Dense
 
 CASES = [(name, options) for name, (_, tried) in DENSE.items() for options in tried]
@@ -34,20 +36,6 @@ def one_term(name, options):
     return Objective(name, (Weighted(name, TERMS[name](**options)),))
 
 
-def value_of(objective, model, reference, rows, keys, folder, micro_batch=100):
-    """The objective's terms over all keys as one batch, cut into micro-batches."""
-    stored = None
-    if objective.uses_reference:
-        stored = StoredReference.prepare(folder, reference, objective, rows, keys, quiet=True)
-    totals = count(objective, [rows.batch(keys)])
-    sums = dict.fromkeys((part.name for part in objective.terms), 0.0)
-    for at in range(0, max(map(len, keys.values())), micro_batch):
-        cut = rows.batch({view: members[at : at + micro_batch] for view, members in keys.items()})
-        _, values = compute(model, objective, cut, totals, stored)
-        sums = {term: value + float(values[term]) for term, value in sums.items()}
-    return sums
-
-
 @pytest.mark.filterwarnings("ignore:The tokenizer has no chat template")
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("pad", ["<|pad|>", "<|end|>"])
@@ -61,7 +49,10 @@ def test_term_equals_dense_reference(name, options, side, pad, template, tmp_pat
     objective = one_term(name, options)
     rows = EncodedViews(tokenizer, SOURCES)
     keys = {view: VIEWS[view].each_once(PAIRING) for view in objective.views}
-    ours = value_of(objective, model, reference, rows, keys, tmp_path, micro_batch=2)[name]
+    stored = None
+    if objective.uses_reference:
+        stored = StoredReference.prepare(tmp_path, reference, objective, rows, keys, quiet=True)
+    ours = value_of_batch(model, objective, rows, keys, stored, rows_at_once=2)[0][name]
     dense = Dense(
         model,
         reference,
@@ -71,6 +62,34 @@ def test_term_equals_dense_reference(name, options, side, pad, template, tmp_pat
     )
     formula, _ = DENSE[name]
     assert ours == pytest.approx(float(formula(dense, **options)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{o}" for n, o in CASES])
+def test_gradient_equals_that_of_the_dense_reference(name, options, tokenizer, tmp_path):
+    """What is detached in a formula shows in no value. The model knows its rows, so that no objective is saturated."""
+    model, reference = runs.target(tokenizer), tiny.tiny_llama(tokenizer, seed=2, scale=2.0)
+    attach_views(model)
+    objective, rows = one_term(name, options), EncodedViews(tokenizer, SOURCES)
+    keys = {view: VIEWS[view].each_once(PAIRING) for view in objective.views}
+    stored = None
+    if objective.uses_reference:
+        stored = StoredReference.prepare(tmp_path, reference, objective, rows, keys, quiet=True)
+    batch = rows.batch(keys)
+    compute(model, objective, batch, count(objective, [batch]), stored)[0].backward()
+    ours = gradient_of(model)
+    encoded = {view: [rows.encode(view, key) for key in members] for view, members in keys.items()}
+    dense = Dense(model, reference, encoded, "right", tokenizer.pad_token_id, grad=True)
+    DENSE[name][0](dense, **options).backward()
+    theirs = gradient_of(model)
+    assert theirs.norm() > 1e-3
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def gradient_of(model):
+    """The gradient, which is taken away."""
+    found = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in model.parameters()])
+    model.zero_grad()
+    return found
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -107,3 +126,5 @@ def test_frozen_head_keeps_the_targets_logits(tokenizer):
 
 def test_llmu_is_half_ga_plus_mismatch_plus_kl():
     assert [(p.name, p.weight) for p in build_objective("llmu").terms] == [("GA", 0.5), ("MISMATCH", 1.0), ("KL", 1.0)]
+    halved = build_objective("LLMU", {"forget_weight": 0.5, "KL.weight": 3.0, "retain_weight": 0.5})
+    assert [(p.name, p.weight) for p in halved.terms] == [("GA", 0.25), ("MISMATCH", 0.5), ("KL", 1.5)]

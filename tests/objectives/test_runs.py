@@ -1,7 +1,7 @@
 """What every objective must do, whoever wrote it: run, forget, train adapters, save, resume, in any micro-batches."""
 
 import json
-import shutil
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +12,8 @@ import tinymodels as tiny
 from expunge import UnlearningTrainer
 from expunge.data import encode
 from expunge.errors import InputError
-from expunge.objectives import TERMS, build_objective
+from expunge.objectives import TERMS, Needs, Term, build_objective
+from killed import copy_killed
 
 from . import runs
 
@@ -70,9 +71,7 @@ def test_micro_batches_change_nothing(name, finished, tokenizer, tmp_path):
 @pytest.mark.parametrize("name", TERMS)
 def test_resumed_run_ends_in_the_same_weights(name, finished, tokenizer, tmp_path):
     whole, folder, _ = finished(name)
-    for part in ("checkpoint-2", "reference"):
-        if (folder / part).exists():
-            shutil.copytree(folder / part, tmp_path / part)
+    copy_killed(folder, tmp_path, 2)
     resumed = runs.trainer(name, tmp_path, tokenizer=tokenizer)
     resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == 3
@@ -108,8 +107,10 @@ def test_adapter_moves_and_nothing_else_does(name, tokenizer, tmp_path):
     assert all(moved) or (any(moved) and run.objective.terms[0].term.trained_layers)
 
 
-def test_pdu_raises_and_lowers_the_weight_of_its_constraint(finished):
-    trainer, folder, log = finished("PDU")
+def test_pdu_raises_and_lowers_the_weight_of_its_constraint(tokenizer, tmp_path):
+    trainer = runs.trainer("PDU", tmp_path, tokenizer=tokenizer, save_strategy="epoch", save_total_limit=None)
+    trainer.train()
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
     weight, seen = 1.0, []
     for entry in log:
         expected = entry["terms"]["PDU"] + weight * (entry["terms"]["GD"] - 1.0)
@@ -118,7 +119,7 @@ def test_pdu_raises_and_lowers_the_weight_of_its_constraint(finished):
         seen.append(weight)
     assert trainer.term_weights.now["GD"] == pytest.approx(weight)
     assert len(set(seen)) == 3
-    kept = json.loads((folder / "checkpoint-2" / "objective_weights.json").read_text())
+    kept = json.loads((tmp_path / "checkpoint-2" / "objective_weights.json").read_text())
     assert kept["GD"] == pytest.approx(seen[1])
 
 
@@ -130,9 +131,37 @@ def test_rmu_trains_three_layers_and_stops_below_the_others(tokenizer, tmp_path)
     assert {n.split(".")[2] for n, p in model.named_parameters() if p.requires_grad} == {"1", "2", "3"}
     called = []
     for name, module in (("norm", model.model.norm), ("4", model.model.layers[4]), ("3", model.model.layers[3])):
-        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        module.register_forward_hook(lambda *_, name=name: called.append(name) if model.training else None)
     run.train()
     assert set(called) == {"3"}
+
+
+def test_rmu_trains_one_matrix_of_each_layer_as_its_released_code_does(tokenizer, tmp_path):
+    model = tiny.tiny_llama(tokenizer, layers=5, scale=3.0)
+    objective = build_objective("RMU+EMBED", {"layer": 3, "RMU.modules": ["down_proj"]})
+    args = runs.arguments(tmp_path, num_train_epochs=1)
+    run = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    run.train()
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {f"model.layers.{i}.mlp.down_proj.weight" for i in (1, 2, 3)}
+    other = build_objective("RMU+EMBED", {"layer": 1, "RMU.modules": ["c_proj"]})
+    with pytest.raises(InputError, match=r"Unknown module of layer 0 'c_proj'.*down_proj"):
+        UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=other)
+
+
+def test_pdu_keeps_its_weight_for_the_warmup_epochs(tokenizer, tmp_path):
+    objective = build_objective("PDU+GD", {"eps": 0.3, "eta": 5.0, "retain_weight": 100.0, "warmup_epochs": 2})
+    args = runs.arguments(tmp_path, batch=2, num_train_epochs=4)
+    run = UnlearningTrainer(runs.target(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective)
+    run.train()
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    weight = 100.0
+    for step, entry in enumerate(log):  # three steps an epoch
+        assert entry["weights"]["GD"] == pytest.approx(weight)
+        if step >= 6:
+            weight = max(0.0, weight + 5.0 * (entry["terms"]["GD"] - 0.3))
+    assert weight != 100.0
 
 
 def test_rmu_names_the_layers_there_are(tokenizer, tmp_path):
@@ -152,6 +181,26 @@ def test_pdu_asks_for_its_bound():
     with pytest.raises(InputError, match=r"PDU needs objective\.eps"):
         build_objective("PDU+GD")
     assert [part.name for part in build_objective("PDU", {"eps": 1.0}).terms] == ["PDU", "GD"]
+
+
+@dataclass(frozen=True)
+class Confuse(Term):
+    """A custom term that answers with other rows' completions and has no hyper-parameter to say how many."""
+
+    needs = Needs(views=("forget_mismatch",))
+
+    def loss(self, views):
+        return views.forget_mismatch.token_mean(-views.forget_mismatch.logp)
+
+
+def test_a_custom_term_gets_five_mismatches_of_each_row_unless_it_says_otherwise(tokenizer, tmp_path):
+    args = runs.arguments(tmp_path, num_train_epochs=1)
+    run = UnlearningTrainer(runs.target(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=Confuse())
+    (batch,) = (sample["batch"] for sample in run.get_train_dataloader())
+    assert len(batch["forget_mismatch"].rows) == 5 * len(tiny.FORGET)
+    before = runs.weights(run.model).clone()
+    run.train()
+    assert not torch.equal(runs.weights(run.model), before)
 
 
 def test_alternatives_depend_on_the_seed_alone(tokenizer):

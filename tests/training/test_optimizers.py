@@ -6,6 +6,7 @@ import torch
 import tinymodels as tiny
 from expunge.data import encode
 from expunge.training.steps.optimizers import AdamW, stochastically_rounded
+from killed import copy_killed
 
 from .test_steps import flat, trainer
 
@@ -106,8 +107,6 @@ def test_other_optimisers_are_kept_and_told_to_round(tokenizer, tmp_path):
 
 
 def test_bf16_model_is_trained_with_it_and_resumes_bit_for_bit(tokenizer, tmp_path):
-    import shutil
-
     def run(folder, resume=False, **options):
         unlearning = trainer(tokenizer, folder, "NPO+KL", num_train_epochs=3, learning_rate=RATE, **options)
         unlearning.model.to(torch.bfloat16)
@@ -118,7 +117,6 @@ def test_bf16_model_is_trained_with_it_and_resumes_bit_for_bit(tokenizer, tmp_pa
     assert isinstance(whole.optimizer.optimizer, AdamW)
     states = whole.optimizer.optimizer.state.values()
     assert all(state["exp_avg_sq"].dtype == torch.float32 for state in states)
-    for part in ("checkpoint-2", "reference"):
-        shutil.copytree(tmp_path / "a" / part, tmp_path / "b" / part)
+    copy_killed(tmp_path / "a", tmp_path / "b", 2)
     resumed = run(tmp_path / "b", resume=True)
     assert torch.equal(flat(resumed.model), flat(whole.model))

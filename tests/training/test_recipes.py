@@ -10,7 +10,7 @@ from expunge.cli.main import app
 from expunge.data import encode
 from expunge.errors import InputError
 from expunge.models import Request, check_head, hidden_states
-from expunge.training import read_recipe, unlearn
+from expunge.training import read_recipe
 from expunge.training.recipe import shipped_recipes
 from tinymodels import FORGET
 
@@ -51,28 +51,44 @@ def test_recipe_validates(name):
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_recipe_takes_two_steps(name, targets, data, tmp_path):
     kind = architecture(name)
-    overrides = {
-        "model": str(targets[kind]),
-        "forget": str(data / "forget.jsonl"),
-        "retain": str(data / "retain.jsonl"),
-        "idk": str(data / "idk.txt"),
-        "train.max_steps": 2,
-        "train.per_device_train_batch_size": 2,
-        "train.gradient_accumulation_steps": 1,
-        "train.bf16": False,
-        "train.use_cpu": True,
-    }
-    recipe = read_recipe(name, overrides)
-    out = unlearn(recipe, tmp_path / "run", quiet=True)
+    out = tmp_path / "run"
+    words = ["unlearn", name, "--model", targets[kind], "--idk", data / "idk.txt", "--out", out, "--quiet"]
+    words += ["--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl"]
+    words += ["train.max_steps=2", "train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=1"]
+    words += ["train.bf16=false", "train.use_cpu=true"]
+    result = typer.testing.CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 0, result.output
     log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
     assert len(log) == 2
     assert all(entry["grad_norm"] > 0 for entry in log)
-    assert (out / ("adapter" if recipe.lora else "model")).is_dir()
+    assert (out / ("adapter" if read_recipe(name, {}).lora else "model")).is_dir()
+
+
+@pytest.mark.parametrize(("percent", "rows"), [("01", 40), ("05", 200), ("10", 400)])
+@pytest.mark.parametrize("objective", ["me-gd", "idk-ap"])
+def test_the_closer_look_takes_whole_steps_and_no_warmup_where_an_epoch_has_one(objective, percent, rows):
+    train = read_recipe(f"tofu-llama-2-7b-{objective}-{percent}", {}).train
+    taken = train["max_steps"] * 32
+    assert taken <= 5 * rows < taken + 32
+    assert train["warmup_steps"] == (rows // 32 if rows >= 64 else 0)
+    assert train["dataloader_drop_last"]
 
 
 def test_misspelt_recipe_gets_a_suggestion():
     with pytest.raises(InputError, match=r"Did you mean 'tofu-llama-3\.2-1b'"):
         read_recipe("tofu-lama-3.2-1b", {})
+
+
+def test_words_that_are_no_recipe_are_told_apart():
+    invoke = typer.testing.CliRunner().invoke
+    for words, said in (
+        (["tofu-lama-3.2-1b"], "Did you mean 'tofu-llama-3.2-1b'"),
+        (["tofu-llama-3.2-1b", "tofu-llama-3.2-3b"], "Two recipes"),
+        (["train.learning_rate"], "SECTION.KEY=VALUE"),
+    ):
+        result = invoke(app, ["unlearn", *words])
+        assert result.exit_code
+        assert said in str(result.exception)
 
 
 @pytest.mark.parametrize("kind", KINDS)

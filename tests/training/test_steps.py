@@ -1,7 +1,6 @@
 """Gradient-level wrappers and weight-level methods, each against its formula on a whole batch."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from expunge.errors import InputError
 from expunge.objectives import build_objective
 from expunge.training.batching import VIEWS
 from expunge.training.loss import compute, count
+from killed import copy_killed
 
 # Plain SGD, so that the update is the gradient itself.
 SGD = {"optim": "sgd", "learning_rate": 0.5, "weight_decay": 0.0, "lr_scheduler_type": "constant", "max_grad_norm": 0}
@@ -159,8 +159,7 @@ def test_wrapped_steps_do_not_depend_on_micro_batches(name, tokenizer, tmp_path)
 def test_wrapped_run_resumes_bit_for_bit(name, tokenizer, tmp_path):
     whole = trainer(tokenizer, tmp_path / "a", save_strategy="epoch", save_total_limit=None, **WRAPPERS[name])
     whole.train()
-    for part in ("checkpoint-1", "reference"):
-        shutil.copytree(tmp_path / "a" / part, tmp_path / "b" / part)
+    copy_killed(tmp_path / "a", tmp_path / "b", 1)
     resumed = trainer(tokenizer, tmp_path / "b", **WRAPPERS[name])
     resumed.train(resume_from_checkpoint=True)
     assert torch.equal(flat(resumed.model), flat(whole.model))
@@ -180,6 +179,12 @@ def test_wrapped_adapter_moves(name, tokenizer, tmp_path):
 def test_wrappers_need_a_regularisation_term(tokenizer, tmp_path):
     with pytest.raises(InputError, match=r"needs a regularisation term.*\+GD"):
         trainer(tokenizer, tmp_path, "GA", gradient="gru")
+
+
+@pytest.mark.parametrize("options", [{"gradient": "gru"}, {"gradient": "sharpness"}, {"separate_states": True}])
+def test_wrappers_do_not_mix_gradients_that_are_scaled_for_fp16(options, tokenizer, tmp_path):
+    with pytest.raises(InputError, match=r"does not go with train\.fp16.*train\.bf16=true"):
+        trainer(tokenizer, tmp_path, fp16=True, **options)
 
 
 def test_negation_goes_the_other_way(tokenizer, tmp_path):

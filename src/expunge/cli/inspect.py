@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from expunge.cli.train import SPEC_HELP, Date, System, Template
+from expunge.cli.train import CUSTOM_HELP, SPEC_HELP, Date, System, Template
 
 
 def loss(
@@ -22,7 +22,7 @@ def loss(
     forget: Annotated[str, typer.Option(help=f"Rows to forget. {SPEC_HELP}")] = ...,  # type: ignore[assignment]
     retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
     idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
-    objective: Annotated[str, typer.Option(help='E.g. "DPO+AP".')] = "NPO+GD",
+    objective: Annotated[str, typer.Option(help=f'E.g. "DPO+AP". {CUSTOM_HELP}')] = "NPO+GD",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     template: Template = None,
     system: System = None,
@@ -30,15 +30,14 @@ def loss(
 ) -> None:
     """The value of each term of an objective on all given rows, as one batch."""
     from expunge.errors import InputError
-    from expunge.objectives import build_objective
-    from expunge.training.recipe import check_train_options, parse_overrides
+    from expunge.training.recipe import check_train_options, objective_of, parse_overrides
 
     overrides = parse_overrides(list(words or []))
     text_prompt = overrides.pop("train.text_prompt", None)
     check_train_options({"text_prompt": text_prompt})
     if any(not key.startswith("objective.") for key in overrides):
         raise InputError("loss takes options of the section objective, e.g. objective.beta=0.1, and train.text_prompt.")
-    built = build_objective(objective, {key.removeprefix("objective."): v for key, v in overrides.items()})
+    built = objective_of(objective, {key.removeprefix("objective."): v for key, v in overrides.items()})
     from expunge.data import PromptStyle, load_rows
     from expunge.models import kept_style
     from expunge.training.batching import load_refusals
@@ -66,8 +65,12 @@ def methods() -> None:
 
 def validate(recipe: Annotated[Path, typer.Argument(help="The recipe to check.")]) -> None:
     """Check a recipe: every key, every value, the objective and its options. Nothing is loaded or run."""
-    from expunge.training.recipe import read_recipe
+    from expunge.training.recipe import custom_names, read_recipe
 
-    built = read_recipe(recipe, {}).build_objective()
+    read = read_recipe(recipe, {})
+    if custom := custom_names(read.objective_name):
+        typer.echo(f"{recipe}: valid, as far as can be told without running {', '.join(custom)}.")
+        return
+    built = read.build_objective()
     terms = " + ".join(f"{part.weight:g} {part.name}" for part in built.terms)
     typer.echo(f"{recipe}: valid. Objective {built.name} = {terms}.")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from expunge.errors import InputError, NonFiniteLoss
+from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
 # Set in the processes that were started here; holds the file that their first process writes its exit code to.
 EXIT_FILE = "EXPUNGE_EXIT_FILE"
@@ -27,18 +27,27 @@ def launch(how: str, arguments: Sequence[str]) -> None:
 
     Raises:
         InputError: `how` is neither; or the run ended with exit code 2, after its first process said why.
+        Interrupted: The run was.
         NonFiniteLoss: The run was stopped by the guard.
     """
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
         note = Path(folder) / "exit"
         command = [sys.executable, "-m", *_launcher(how), "-m", "expunge", *arguments]
         environment = {**os.environ, EXIT_FILE: str(note)}
-        done = subprocess.run(command, env=environment)
-        code = int(note.read_text()) if note.is_file() else done.returncode
+        with subprocess.Popen(command, env=environment) as process:
+            try:
+                process.wait()
+            except BaseException:
+                process.terminate()  # and with it all that it has started
+                process.wait()
+                raise
+        code = int(note.read_text()) if note.is_file() else process.returncode
     if code == 2:
         raise InputError("")
     if code == 3:
         raise NonFiniteLoss("")
+    if code == 130:
+        raise Interrupted("")
     if code:
         raise SystemExit(code)
 

@@ -1,7 +1,12 @@
-"""The `expunge` command: errors without tracebacks, exit codes 0 done, 2 bad input, 3 stopped by the guard."""
+"""The `expunge` command: errors without tracebacks.
+
+Exit codes: 0 done, 1 no room or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
+"""
 
 import atexit
+import errno
 import os
+import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -13,12 +18,14 @@ from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
-from expunge.cli.launch import leave, note_exit
+from expunge.cli.launch import launched, leave, note_exit
 from expunge.cli.lists import recipes, suites
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
-from expunge.errors import InputError, NonFiniteLoss
+from expunge.errors import InputError, Interrupted, NonFiniteLoss
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
     name="expunge",
@@ -55,16 +62,45 @@ def main() -> None:
     warnings.showwarning = _show_warning
     _quieten()
     atexit.register(leave)
+    # Raised where the program stands, so that what was being written is tidied up.
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         app()
     except InputError as error:
         _stop(str(error), 2)
     except NonFiniteLoss as error:
         _stop(str(error), 3)
-    except OSError as error:
-        _stop(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
-    except KeyboardInterrupt:
-        _stop("interrupted.", 130)
+    except Interrupted as error:
+        _stop("" if launched() else str(error), 130)  # the launching process says it
+    except Exception as error:
+        if trouble := _disk_trouble(error):
+            _stop(f"{trouble} What was whole before is kept; an unfinished run goes on with --resume.", 1)
+        if isinstance(error, OSError):
+            _stop(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: Any) -> None:
+    raise Interrupted("interrupted.")
+
+
+def _disk_trouble(error: BaseException | None) -> str | None:
+    """What a disk refused, if that is why; libraries wrap it in errors of their own."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in (*DISK_ERRORS, errno.EACCES, errno.EPERM):
+            return f"{error.filename or 'input or output'}: {os.strerror(error.errno)}."
+        for number in DISK_ERRORS:  # safetensors and torch say it in words
+            if f"(os error {number})" in str(error) or os.strerror(number) in str(error):
+                return f"{os.strerror(number)}."
+        if "PytorchStreamWriter failed" in str(error) or "unexpected pos" in str(error):
+            return "A file could not be written to its end; the disk may be full."
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _stop(message: str, code: int) -> None:

@@ -7,20 +7,19 @@ from typing import Annotated
 import typer
 
 from expunge.errors import InputError
-from expunge.runs import held_texts, unfinished
+from expunge.runs import held_texts, left_behind
 
 
 def purge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="Run directories, finished or not.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
 ) -> None:
-    """Delete texts of rows, caches and old checkpoints of runs. An unfinished run is deleted whole."""
+    """Delete texts of rows, caches and old checkpoints of runs. What a killed process left is deleted whole."""
     for run in runs:
-        under_way = unfinished(run)
-        if not run.is_dir() and not under_way.is_dir():
+        left = left_behind(run)
+        if not run.is_dir() and not left:
             raise InputError(f"{run}: there is no run there, finished or not.")
-        found = held_texts(run) if run != under_way else []
-        found += [under_way] if under_way.is_dir() else []
+        found = [*([] if run in left else held_texts(run)), *left]
         for path in found:
             if not dry_run:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -8,6 +8,7 @@ import typer
 
 from expunge.errors import InputError
 
+CUSTOM_HELP = 'A custom term: "my.py:Term+GD".'
 SPEC_HELP = "A file, a folder, a Hub id, or folder-or-id:configuration[:split]."
 # How conversations are written: the same three options wherever prompts are rendered.
 Template = Annotated[
@@ -21,15 +22,20 @@ def unlearn(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE.yaml] [SECTION.KEY=VALUE ...]",
-            help="A recipe, and options over it: objective.beta=0.1 train.learning_rate=1e-5 lora.r=8.",
+            metavar="[RECIPE] [SECTION.KEY=VALUE ...]",
+            help="A recipe, file or name, and options over it: objective.beta=0.1 train.learning_rate=1e-5 lora.r=8.",
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Target model: a folder, an adapter folder or a Hub name.")] = None,
     forget: Annotated[str | None, typer.Option(help=f"Rows to forget. {SPEC_HELP}")] = None,
     retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
-    objective: Annotated[str | None, typer.Option(help='Forget term + regularisation term, e.g. "NPO+GD".')] = None,
+    objective: Annotated[
+        str | None, typer.Option(help=f'Forget term + regularisation term, e.g. "NPO+GD". {CUSTOM_HELP}')
+    ] = None,
     idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Compare with this frozen model; default: the target before its first step.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The run directory to make.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
     trust_remote_code: Annotated[
@@ -49,15 +55,15 @@ def unlearn(
     date: Date = None,
 ) -> None:
     """Make a model forget: train it with an objective, and save it with everything the run depended on."""
-    from expunge.training.recipe import parse_overrides, read_recipe
+    from expunge.training.recipe import read_recipe, split_words
 
-    words = list(words or [])
-    path = words.pop(0) if words and words[0].endswith((".yaml", ".yml")) else None
+    path, options = split_words(words or [])
     named: dict[str, Any] = {
         "model": model,
         "forget": forget,
         "retain": retain,
         "idk": idk and str(idk),
+        "reference": reference,
         "objective": objective,
         "dtype": dtype,
         "quantization": quantization,
@@ -67,7 +73,7 @@ def unlearn(
         "system": system,
         "date": date,
     }
-    overrides = {key: value for key, value in named.items() if value is not None} | parse_overrides(words)
+    overrides = {key: value for key, value in named.items() if value is not None} | options
     from expunge.cli.launch import launch as start
     from expunge.cli.launch import launched
     from expunge.training.run import execute, places, resumable_recipe
@@ -80,7 +86,7 @@ def unlearn(
     if launch is None:
         run(recipe, out, resume=resume, quiet=quiet)
     else:
-        with places(recipe, out, resume):
+        with places(recipe, out, resume, hold=False):
             start(launch, _without_launch(sys.argv[1:]))
     typer.echo(f"Unlearned with {recipe.build_objective().name}: {out}/{'adapter' if recipe.lora else 'model'}")
 

@@ -12,11 +12,22 @@ from expunge.models.fingerprint import (
 )
 from expunge.models.forward import Request, TokenFunction, check_layer, hidden_states, token_values
 from expunge.models.head import FrozenHead, check_head
-from expunge.models.load import best_device, is_adapter, kept_style, load_model, resolve_folder
+from expunge.models.load import (
+    ModelOrPlace,
+    best_device,
+    check_same_tokenizer,
+    is_adapter,
+    kept_style,
+    load_model,
+    loaded,
+    resolve_folder,
+)
 from expunge.models.packing import packs_rows
+from expunge.models.quantized import keep_unpacked, without_bitsandbytes
 
 __all__ = [
     "FrozenHead",
+    "ModelOrPlace",
     "Request",
     "TokenFunction",
     "attach_views",
@@ -24,6 +35,7 @@ __all__ = [
     "causal_model",
     "check_head",
     "check_layer",
+    "check_same_tokenizer",
     "fingerprint",
     "fingerprint_code",
     "fingerprint_config",
@@ -32,11 +44,14 @@ __all__ = [
     "fingerprint_tokenizer",
     "hidden_states",
     "is_adapter",
+    "keep_unpacked",
     "kept_style",
     "load_model",
+    "loaded",
     "packs_rows",
     "resolve_folder",
     "run_views",
     "salted_digest",
     "token_values",
+    "without_bitsandbytes",
 ]

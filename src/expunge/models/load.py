@@ -2,16 +2,20 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from expunge.data.style import PromptStyle
 from expunge.errors import InputError
+from expunge.models.checks import check_finite_weights, check_keys, check_loading, check_tokenizer
+from expunge.models.fingerprint import fingerprint_tokenizer
+from expunge.models.quantized import keep_unpacked, quantization_config, without_bitsandbytes
 
 
 def load_model(
@@ -31,42 +35,87 @@ def load_model(
         **options: Passed on to `from_pretrained`, e.g. `trust_remote_code`, `attn_implementation`.
 
     Raises:
-        InputError: No model there, pickled weights, or remote code that was not allowed.
+        InputError: No model there, or one that is broken: weights that are pickled, missing, unexpected, of another
+            shape or not finite, a tokenizer or a configuration that cannot be used; or remote code that was not
+            allowed.
     """
     folder = resolve_folder(path)
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # bars are for people; in a log file they are noise
-    device = torch.device(device or best_device())
+    device = usable_device(device)
     if quantization is not None:
-        options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
+        options |= {"quantization_config": quantization_config(quantization, device), "device_map": {"": device}}
+    reading = "tokenizer"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
+        reading = "model, which must be a causal language model,"
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
         else:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused by name instead
+                **options,
+            )
+            check_loading(path, info)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a broken folder makes the libraries raise
         if "trust_remote_code" in str(error):
             raise InputError(
                 f"{path}: this model comes with code of its own. If you trust its author, allow it with "
                 "--trust-remote-code (trust_remote_code: true in a recipe)."
             ) from error
-        raise InputError(f"{path}: cannot be loaded as a causal language model. {_first_line(error)}") from error
+        raise InputError(f"{path}: its {reading} cannot be loaded ({_in_short(error)}).") from error
+    check_finite_weights(path, model)
+    check_tokenizer(path, tokenizer, model)
+    keep_unpacked(model)
     return (model if quantization else model.to(device)).eval(), tokenizer
 
 
-def _quantization(name: str, device: torch.device) -> Any:
-    from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
+MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
+ADAPTER_FILES = ("adapter_model.safetensors",)
 
-    if not is_bitsandbytes_available():
-        raise InputError(f"quantization={name} needs bitsandbytes: pip install 'expunge[quantized]'.")
-    if name == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    compute = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
-    )
+ModelOrPlace = PreTrainedModel | str | Path | Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+
+
+def loaded(
+    model: ModelOrPlace, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model and its tokenizer: as they are, from their place, or from the function that loads them.
+
+    Args:
+        model: One of these.
+        tokenizer: Goes before the one that is loaded with the model.
+
+    Raises:
+        InputError: A model without its tokenizer, or one that cannot be loaded.
+    """
+    if isinstance(model, (str, Path)):
+        model, own = load_model(model)
+    elif isinstance(model, nn.Module):
+        own = tokenizer
+    else:
+        model, own = model()
+    if (words := tokenizer or own) is None:
+        raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
+    return model, words
+
+
+def check_same_tokenizer(target: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> None:
+    """Refuse a reference model that would read other tokens than the target.
+
+    Raises:
+        InputError: The tokenizers differ.
+    """
+    if fingerprint_tokenizer(target) != fingerprint_tokenizer(reference):
+        raise InputError(
+            "reference: the reference model has another tokenizer or chat template than the target, so its values "
+            "would be those of other tokens."
+        )
 
 
 def resolve_folder(path: str | Path) -> str:
@@ -98,21 +147,46 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / "adapter_config.json").is_file()
 
 
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device that was asked for; the best one where none was.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    try:
+        found = torch.device(device or best_device())
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of these
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise InputError(f"device {str(device)!r} cannot be used here. There is: {', '.join(there)}.") from error
+    return found
+
+
 def best_device() -> torch.device:
     """A GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
-    from peft import PeftModel
-
     base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     model, _ = load_model(base, dtype, "cpu", **options)
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    with without_bitsandbytes():
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
+
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        wanted, given = get_peft_model_state_dict(adapted), load_peft_weights(str(folder), device="cpu")
+        check_keys(folder, wanted.keys() - given.keys(), given.keys() - wanted.keys())
+        merged = adapted.merge_and_unload()
+    for parameter in merged.parameters():  # PEFT has frozen them; merged, they are a model's like any other
+        parameter.requires_grad_(parameter.is_floating_point())
+    return merged
 
 
 def _refuse_pickles(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    """Refuse a folder without the files that are read; another one of that kind beside a pickle is a decoy."""
+    files = ADAPTER_FILES if is_adapter(folder) else MODEL_FILES
+    if any((folder / name).is_file() for name in files):
         return
     pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in folder.glob(pattern))
     if pickles:
@@ -120,8 +194,9 @@ def _refuse_pickles(folder: Path) -> None:
             f"{folder}: its weights are pickled ({pickles[0]}), and a pickle can run any code. Save the model as "
             "safetensors first."
         )
+    raise InputError(f"{folder}: there are no weights in it (no {' and no '.join(files)}).")
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _in_short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{' ...' if len(text) > 300 else ''}"

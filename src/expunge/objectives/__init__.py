@@ -60,9 +60,14 @@ COMPOSITES: dict[str, tuple[tuple[str, float], ...]] = {
 }
 
 
-def build_objective(spec: str | Term | Objective, options: Mapping[str, Any] | None = None) -> Objective:
-    """Make an objective from its name ("NPO+GD", "LLMU") and options (`beta`, `AP.beta`, `forget_weight`, ...)."""
-    return _build(spec, options, terms=TERMS, composites=COMPOSITES)
+def build_objective(
+    spec: str | Term | Objective, options: Mapping[str, Any] | None = None, custom: Mapping[str, Any] | None = None
+) -> Objective:
+    """Make an objective from its name ("NPO+GD", "LLMU") and options (`beta`, `AP.beta`, `forget_weight`, ...).
+
+    `custom` are terms by further names; no file is run here.
+    """
+    return _build(spec, options, terms=TERMS, composites=COMPOSITES, custom=custom)
 
 
 __all__ = [

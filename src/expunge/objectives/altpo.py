@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.limits import Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -17,7 +18,7 @@ class AltPO(Term):
     wording, and can draw several for each row.
     """
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     needs = Needs(views=("forget", "forget_alternate"), reference="nll")
     paper = "2409.13474"
 

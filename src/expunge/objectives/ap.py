@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.limits import Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -12,7 +13,7 @@ from expunge.objectives.base import Needs, Term, Views
 class AP(Term):
     """-(1/beta) mean_i log sigmoid(beta (nll(idk|x_r) - nll(y_r|x_r))). No reference; 1/beta, not 2/beta."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     needs = Needs(views=("retain", "retain_idk"))
     paper = "2410.08109"
 

@@ -144,13 +144,24 @@ class Term:
         """The value of the regularisation term below which it counts as kept, if the term sets one."""
         return None
 
-    def next_weight(self, weight: float, value: float) -> float:
-        """The regularisation term's weight for the next step, given its weight and value in this one."""
+    def next_weight(self, weight: float, value: float, epoch: int) -> float:
+        """The regularisation term's weight for the next step, given its weight and value in this one.
+
+        Args:
+            weight: Of this step.
+            value: Over this step's whole batch.
+            epoch: This step's, counted from 0.
+        """
         return weight
 
     @property
     def trained_layers(self) -> tuple[int, ...] | None:
         """Decoder layers to train, all others frozen; None: the whole model."""
+        return None
+
+    @property
+    def trained_modules(self) -> tuple[str, ...] | None:
+        """Of those layers, the modules to train, by the last part of their names; None: the layers whole."""
         return None
 
     @property

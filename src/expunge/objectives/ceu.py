@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from expunge.limits import Index
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -15,7 +16,7 @@ class CEU(Term):
     row as here; it averages over the tokens of each micro-batch.
     """
 
-    skip: int = 1
+    skip: Index = 1
     paper = "2503.01224"
 
     @property

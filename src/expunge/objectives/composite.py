@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from expunge.errors import InputError, unknown
+from expunge.limits import Finite
 from expunge.objectives.base import Term, View, Views
 
 
@@ -86,12 +88,12 @@ class Objective:
                 total = total - held * part.term.bound * _share(views[part.name], part.term)
         return total, {name: value.detach() for name, value in values.items()}
 
-    def next_weights(self, weights: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
-        """The weights for the next step, given those of this one and each term's value over its whole batch."""
+    def next_weights(self, weights: Mapping[str, float], values: Mapping[str, float], epoch: int) -> dict[str, float]:
+        """The weights for the next step, given those of this one, each term's value over its whole batch, its epoch."""
         chosen = dict(weights)
         for forget in (part.term for part in self.terms if part.set == "forget"):
             for name in (part.name for part in self.terms if part.set == "retain"):
-                chosen[name] = forget.next_weight(chosen[name], values[name])
+                chosen[name] = forget.next_weight(chosen[name], values[name], epoch)
         return chosen
 
 
@@ -107,63 +109,82 @@ def build(
     *,
     terms: Mapping[str, type[Term]],
     composites: Mapping[str, tuple[tuple[str, float], ...]],
+    custom: Mapping[str, Term] | None = None,
 ) -> Objective:
     """Make an objective from its name, e.g. "NPO+GD" or "LLMU", and its options.
 
     Args:
-        spec: Names joined by "+", in any case; or a term; or a whole objective, which is returned as it is.
+        spec: Names joined by "+", in any case; or a term; or a whole objective.
         options: `forget_weight` and `retain_weight` (default 1); a hyper-parameter by name (for every term that has
             it) or as `TERM.name` (for one term); `TERM.weight` for one term's weight.
         terms: Known terms by name.
         composites: Named objectives: terms with weights.
+        custom: Terms by names of their own.
 
     Raises:
-        InputError: An unknown name, an option no term has, or no forget term.
+        InputError: An unknown name, an option no term has or that cannot be used, or no forget term.
     """
-    if isinstance(spec, Objective):
-        return spec
-    parts = [Weighted(type(spec).__name__, spec)] if isinstance(spec, Term) else _parse(spec, terms, composites)
+    if isinstance(spec, str):
+        parts = _parse(spec, terms, composites, custom or {})
+    else:
+        parts = list(spec.terms) if isinstance(spec, Objective) else [Weighted(type(spec).__name__, spec)]
     if not any(part.set == "forget" for part in parts):
         raise InputError(f"Objective {spec!r} has no forget term, so nothing would be forgotten. Try 'NPO+GD'.")
     if not any(part.set == "retain" for part in parts):
         parts += [Weighted(name, terms[name]()) for part in parts if (name := part.term.regulariser)]
     for key, value in (options or {}).items():
         parts = _apply(parts, key, value)
+    parts = [_checked(part) for part in parts]
     _require(parts)
-    return Objective(spec if isinstance(spec, str) else parts[0].name, tuple(parts))
+    name = spec if isinstance(spec, str) else spec.name if isinstance(spec, Objective) else parts[0].name
+    return Objective(name, tuple(parts))
 
 
 def _parse(
-    spec: str, terms: Mapping[str, type[Term]], composites: Mapping[str, tuple[tuple[str, float], ...]]
+    spec: str,
+    terms: Mapping[str, type[Term]],
+    composites: Mapping[str, tuple[tuple[str, float], ...]],
+    custom: Mapping[str, Term],
 ) -> list[Weighted]:
     known = {name.lower(): name for name in (*terms, *composites)}
     parts: list[Weighted] = []
     for word in (word.strip() for word in spec.split("+")):
+        if word in custom:
+            parts.append(Weighted(type(custom[word]).__name__, custom[word]))
+            continue
         if word.lower() not in known:
             raise unknown("objective", word, known.values())
         name = known[word.lower()]
-        for member, weight in composites.get(name, ((name, 1.0),)):
-            if any(part.name == member for part in parts):
-                raise InputError(f"Objective {spec!r} names {member} twice.")
-            parts.append(Weighted(member, terms[member](), weight))
+        parts += [Weighted(member, terms[member](), weight) for member, weight in composites.get(name, ((name, 1.0),))]
+    names = [part.name for part in parts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"Objective {spec!r} names {twice} twice.")
     return parts
 
 
 def _apply(parts: list[Weighted], key: str, value: Any) -> list[Weighted]:
     if key in ("forget_weight", "retain_weight"):
-        side, factor = key.removesuffix("_weight"), _convert(key, value, float)
+        side, factor = key.removesuffix("_weight"), _convert(key, value, Finite)
         return [replace(part, weight=part.weight * factor) if part.set == side else part for part in parts]
     owner, _, name = key.rpartition(".")
     chosen = [part for part in parts if not owner or part.name.lower() == owner.lower()]
     if owner and not chosen:
         raise unknown("term in objective options", owner, (part.name for part in parts))
     if owner and name == "weight":
-        return [replace(p, weight=_convert(key, value, float)) if p in chosen else p for p in parts]
+        return [replace(p, weight=_convert(key, value, Finite)) if p in chosen else p for p in parts]
     holders = [part for part in chosen if name in {field.name for field in fields(part.term)}]
     if not holders:
         options = {f.name for part in chosen for f in fields(part.term)} | {"forget_weight", "retain_weight"}
         raise unknown("objective option", name, options)
-    return [replace(p, term=_with(p.term, name, value)) if p in holders else p for p in parts]
+    return [replace(p, term=replace(p.term, **{name: value})) if p in holders else p for p in parts]
+
+
+def _checked(part: Weighted) -> Weighted:
+    """The part with every hyper-parameter converted to the type, and held to the limits, of its annotation."""
+    kinds = get_type_hints(type(part.term), include_extras=True)
+    values = {field.name: getattr(part.term, field.name) for field in fields(part.term)}
+    converted = {name: _convert(f"{part.name}.{name}", value, kinds[name]) for name, value in values.items()}
+    return replace(part, term=replace(part.term, **converted), weight=_convert("weight", part.weight, Finite))
 
 
 def _require(parts: list[Weighted]) -> None:
@@ -179,16 +200,7 @@ def _require(parts: list[Weighted]) -> None:
             raise InputError(f"{part.name} bounds one regularisation term; the objective has another number of them.")
 
 
-def _with(term: Term, name: str, value: Any) -> Term:
-    """The term with one hyper-parameter changed, converted to the type its annotation gives."""
-    from typing import get_type_hints
-
-    return replace(term, **{name: _convert(name, value, get_type_hints(type(term))[name])})
-
-
 def _convert(name: str, value: Any, annotation: Any) -> Any:
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.limits import Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -12,7 +13,7 @@ from expunge.objectives.base import Needs, Term, Views
 class DPO(Term):
     """-(2/beta) mean_i log sigmoid(beta [(log p(idk) - log p(y_f)) - (same under the reference)])."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     needs = Needs(views=("forget", "forget_idk"), reference="nll")
     paper = "2404.05868, 2410.08109"
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from expunge.limits import Index
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -15,7 +16,7 @@ class EMBED(Term):
     whole padded batch.
     """
 
-    layer: int = 7
+    layer: Index = 7
     paper = "2403.03218"
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from expunge.limits import Count
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -11,7 +12,7 @@ from expunge.objectives.base import Needs, Term, Views
 class MISMATCH(Term):
     """token-mean CE(y_r of a random other row given x_f), `answers` of them for each forget row."""
 
-    answers: int = 5
+    answers: Count = 5
     paper = "2310.10683"
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.limits import Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -15,7 +16,7 @@ class NPO(Term):
     On log-probabilities. The code released with MUSE feeds raw logits where the paper has log-probabilities.
     """
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     needs = Needs(views=("forget",), reference="nll")
     paper = "2404.05868"
 

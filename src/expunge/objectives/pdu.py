@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from expunge.limits import Index, Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -14,14 +15,15 @@ class PDU(Term):
 
     The regularisation term (GD where none is named) is the constraint, its weight the dual variable lambda: the total
     is w_f L_f + lambda (L_r - eps), and after each optimiser step lambda <- max(0, lambda + eta (L_r - eps)). Lambda
-    starts at `retain_weight`. The released code averages L_f over prompt and padding as well, and updates lambda at
-    every micro-batch of every process.
+    starts at `retain_weight` and stays there for `warmup_epochs`. The released code updates it at every micro-batch of
+    every process. For TOFU its settings are eps = 0.3, eta = 5, retain_weight = 100 and 5 such epochs of 10.
 
     `eps`, the retain loss not to be exceeded, in nats a token, has no default: it depends on the model.
     """
 
-    eps: float | None = None
-    eta: float = 1.0
+    eps: Positive | None = None
+    eta: Positive = 1.0
+    warmup_epochs: Index = 0
     needs = Needs(views=("forget",))
     paper = "2506.05314"
     required: ClassVar[tuple[str, ...]] = ("eps",)
@@ -37,5 +39,5 @@ class PDU(Term):
     def bound(self) -> float | None:
         return self.eps
 
-    def next_weight(self, weight: float, value: float) -> float:
-        return max(0.0, weight + self.eta * (value - self.eps))
+    def next_weight(self, weight: float, value: float, epoch: int) -> float:
+        return weight if epoch < self.warmup_epochs else max(0.0, weight + self.eta * (value - self.eps))

@@ -6,6 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from expunge.limits import Index, NotNegative, Seed
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -15,14 +16,15 @@ class RMU(Term):
 
     h_l is the output of decoder layer `layer` (0-based), where the forward stops. Only the layers named by `train` are
     trained; by default `layer` and the two below it. Layer and c are tuned for each model: 7 and 6.5 are the paper's
-    for Zephyr-7B, with an EMBED weight of 1200. The released code trains one matrix (the MLP's last) of each of the
-    three layers, and averages over the tokens of the whole padded batch.
+    for Zephyr-7B, with an EMBED weight of 1200. The released code trains one matrix of each of the three layers, as
+    `modules=("down_proj",)` does here, and averages over the tokens of the whole padded batch.
     """
 
-    layer: int = 7
-    c: float = 6.5
-    train: tuple[int, ...] | None = None
-    seed: int = 42
+    layer: Index = 7
+    c: NotNegative = 6.5
+    train: tuple[Index, ...] | None = None
+    modules: tuple[str, ...] | None = None
+    seed: Seed = 42
     paper = "2403.03218"
 
     @property
@@ -32,6 +34,10 @@ class RMU(Term):
     @property
     def trained_layers(self) -> tuple[int, ...]:
         return self.train or tuple(range(max(0, self.layer - 2), self.layer + 1))
+
+    @property
+    def trained_modules(self) -> tuple[str, ...] | None:
+        return self.modules
 
     def token(self, hidden: Tensor, targets: Tensor, reference_hidden: Tensor | None = None) -> Tensor:
         return (hidden - self.c * _direction(hidden.shape[-1], self.seed, hidden.device)).square().mean(-1)

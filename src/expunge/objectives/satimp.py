@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from expunge.limits import NotNegative
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -14,8 +15,8 @@ class SatImp(Term):
     The released code divides by the tokens of each micro-batch, here by those of the whole batch.
     """
 
-    beta1: float = 5.0
-    beta2: float = 1.0
+    beta1: NotNegative = 5.0
+    beta2: NotNegative = 1.0
     needs = Needs(views=("forget",))
     paper = "2505.11953"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.limits import NotNegative, Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -12,8 +13,8 @@ from expunge.objectives.base import Needs, Term, Views
 class SimNPO(Term):
     """-(2/beta) mean_i log sigmoid(beta (nll_f / T - delta))."""
 
-    beta: float = 4.5
-    delta: float = 0.0
+    beta: Positive = 4.5
+    delta: NotNegative = 0.0
     needs = Needs(views=("forget",))
     paper = "2410.07163"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from expunge.limits import Positive
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -16,7 +17,7 @@ class UNDIAL(Term):
     are -100, it lowers the hundredth token from the end of the vocabulary.
     """
 
-    beta: float = 10.0
+    beta: Positive = 10.0
     needs = Needs(views=("forget",), reference="logits")
     paper = "2402.10052"
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from expunge.limits import NotNegative
 from expunge.objectives.base import Needs, Term, Views
 
 
@@ -15,7 +16,7 @@ class WGA(Term):
     here by those of the whole batch.
     """
 
-    beta: float = 1.0
+    beta: NotNegative = 1.0
     needs = Needs(views=("forget",))
     paper = "2502.19301"
 

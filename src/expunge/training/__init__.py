@@ -1,5 +1,10 @@
 """Training: UnlearningConfig, UnlearningTrainer, the reference values, runs."""
 
+from expunge.models import without_bitsandbytes
+
+with without_bitsandbytes():  # transformers' trainer imports PEFT
+    import peft  # noqa: F401
+
 from expunge.training.config import UnlearningConfig
 from expunge.training.finetune import finetune
 from expunge.training.recipe import Recipe, parse_overrides, read_recipe

@@ -1,13 +1,10 @@
 """What the trainer does at certain moments."""
 
-from pathlib import Path
 from typing import Any
 
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from expunge.training.batching import EpochSampler
-from expunge.training.checkpoints import WHOLE
 
 
 class EpochClock(TrainerCallback):
@@ -18,14 +15,6 @@ class EpochClock(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.sampler.set_epoch(int(state.epoch or 0))
-
-
-class WholeCheckpoint(TrainerCallback):
-    """Marks a checkpoint once all of it is written, so that a half-written one is never resumed from."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / WHOLE).touch()
 
 
 class Progress(ProgressCallback):

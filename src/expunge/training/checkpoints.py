@@ -1,19 +1,75 @@
-"""Checkpoints: which one to continue from, and the log that belongs to it."""
+"""Checkpoints: whole or not there; and the log that belongs to one."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_callback import TrainerCallback
 
+from expunge.errors import InputError
 from expunge.files import whole_file
+from expunge.runs import CHECKPOINT
 
-WHOLE = "whole"  # an empty file, written last
+WHOLE = "whole"  # an empty file: written last, removed first
+
+
+class WholeCheckpoint(TrainerCallback):
+    """Marks a checkpoint once all of it is written, and only then makes room by removing older ones.
+
+    Args:
+        limit: How many are kept; None: all.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        (folder / f"{CHECKPOINT}{state.global_step}" / WHOLE).touch()
+        if self._limit is not None:
+            for checkpoint in _checkpoints(folder)[: -self._limit]:
+                remove_checkpoint(checkpoint)
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end, or None."""
-    found = [p for p in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (p / WHOLE).is_file()]
-    return str(max(found, key=_step)) if found else None
+    whole = [checkpoint for checkpoint in _checkpoints(folder) if (checkpoint / WHOLE).is_file()]
+    return str(whole[-1]) if whole else None
+
+
+def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | None:
+    """Where to go on from: the newest whole checkpoint (True), the one named, or nowhere.
+
+    Raises:
+        InputError: The one named is not whole, or nothing can go on from it.
+    """
+    checkpoint = last_whole_checkpoint(folder) if resume is True else resume or None
+    if checkpoint is None:
+        return None
+    if not (Path(checkpoint) / WHOLE).is_file():
+        raise InputError(f"{checkpoint} was not written to its end; resume_from_checkpoint=True takes one that was.")
+    if not any(Path(checkpoint).glob("optimizer*")):
+        raise InputError(
+            f"{checkpoint} has no state of the optimiser: a run with train.save_only_model=true cannot be resumed. "
+            "Start it again."
+        )
+    return checkpoint
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Remove a checkpoint; a kill on the way leaves one that is not whole."""
+    (checkpoint / WHOLE).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def remove_checkpoints(folder: Path, whole: bool = True) -> None:
+    """Remove all checkpoints of a run, or only those that are not whole."""
+    for checkpoint in _checkpoints(folder):
+        if whole or not (checkpoint / WHOLE).is_file():
+            remove_checkpoint(checkpoint)
 
 
 def trim_log(log: Path, checkpoint: str | None) -> None:
@@ -26,8 +82,14 @@ def trim_log(log: Path, checkpoint: str | None) -> None:
         part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of a run, oldest first."""
+    found = [path for path in folder.glob(f"{CHECKPOINT}*") if path.name.removeprefix(CHECKPOINT).isdigit()]
+    return sorted(found, key=_step)
+
+
 def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+    return int(checkpoint.name.removeprefix(CHECKPOINT))
 
 
 def _logged_step(line: str) -> float:

@@ -29,6 +29,12 @@ class CE(Term):
         return views.forget.token_mean(-views.forget.logp)
 
 
+class FineTuner(UnlearningTrainer):
+    """Learns the rows that stand in the forget set's place. Nothing of them is written down but the weights."""
+
+    recorded = False
+
+
 def finetune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -59,7 +65,7 @@ def finetune(
         defaults = {"save_strategy": "no", "disable_tqdm": quiet}
         args = training_arguments(folder / "work", options or {}, **defaults)
         objective = Objective("CE", (Weighted("CE", CE()),))
-        trainer = UnlearningTrainer(model, args, rows, None, tokenizer, objective=objective, style=style)
+        trainer = FineTuner(model, args, rows, None, tokenizer, objective=objective, style=style)
         trainer.train()
         trainer.save_model(str(folder))
         (folder / "work" / TRAIN_LOG).replace(folder / TRAIN_LOG)

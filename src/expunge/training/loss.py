@@ -73,7 +73,7 @@ def compute(
     Args:
         model: Any wrapping of a model that went through `attach_views`.
         objective: What to compute.
-        batch: The micro-batch's rows by view.
+        batch: The micro-batch's rows by view; of some views there may be none.
         totals: Tokens and rows of the whole batch that this micro-batch is a part of.
         reference: Values of the frozen target model, where the objective needs them.
         weights: Each term's weight now, where the objective changes them in training.
@@ -87,16 +87,19 @@ def compute(
         parts = readers(objective, source)
         functions[source] = list(dict.fromkeys(part.term.token_function for part in parts))
         hidden = head = None
-        if any(part.term.needs.reference in ("logits", "hidden") for part in parts):
+        if batch[view].rows and any(part.term.needs.reference in ("logits", "hidden") for part in parts):
             hidden, head = reference.hidden(view, batch[view].keys, layer), reference.head
         requests[source] = Request(batch[view].rows, functions[source], whole(objective, source), hidden, head, layer)
-    outputs = dict(zip(requests, run_views(model, list(requests.values())), strict=True))
+    asked = [source for source, request in requests.items() if request.rows]
+    outputs = dict(zip(asked, run_views(model, [requests[source] for source in asked]), strict=True))
+    nothing = outputs[asked[0]][0].new_zeros(0)
     views = {}
     for part in objective.terms:
         term, named = part.term, {}
         for view in term.needs.views:
             source = view, term.needs.layer
-            values = outputs[source][functions[source].index(term.token_function)]
+            which = functions[source].index(term.token_function)
+            values = outputs[source][which] if source in outputs else nothing
             named[view] = _view(term.needs, batch[view], requests[source], values, totals[part.name, view])
             if term.needs.reference == "nll":
                 nll = reference.nll(view, batch[view].keys).to(values.device, non_blocking=True)

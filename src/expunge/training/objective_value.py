@@ -77,24 +77,29 @@ def objective_value(
             stored = StoredReference.prepare(Path(folder), frozen, objective, views, dict(keys), quiet=True)
             del frozen
         loaded, tokenizer = load_model(model)
-        return _evaluate(loaded, objective, EncodedViews(tokenizer, sources, style=style), keys, stored)
+        check_head(loaded)
+        attach_views(loaded)
+        views = EncodedViews(tokenizer, sources, style=style)
+        sums, total = value_of_batch(loaded, objective, views, keys, stored, ROWS_AT_ONCE)
+    terms = [{"name": p.name, "set": p.set, "weight": p.weight, "value": sums[p.name]} for p in objective.terms]
+    return {"terms": terms, "total": total}
 
 
-def _evaluate(
+@torch.no_grad()
+def value_of_batch(
     model: PreTrainedModel,
     objective: Objective,
     views: EncodedViews,
     keys: dict[str, list[Key]],
     reference: StoredReference | None,
-) -> dict[str, Any]:
-    check_head(model)
-    attach_views(model)
+    rows_at_once: int,
+) -> tuple[dict[str, float], float]:
+    """Each term's value and the total over all keys as one batch, so many rows of each view at a time."""
     total, sums = 0.0, dict.fromkeys((part.name for part in objective.terms), 0.0)
     whole_batch = count(objective, [views.batch(keys)])
-    for at in range(0, max(map(len, keys.values())), ROWS_AT_ONCE):
-        batch = views.batch({view: members[at : at + ROWS_AT_ONCE] for view, members in keys.items()})
+    for at in range(0, max(map(len, keys.values())), rows_at_once):
+        batch = views.batch({view: members[at : at + rows_at_once] for view, members in keys.items()})
         loss, values = compute(model, objective, batch, whole_batch, reference)
         total += float(loss)
         sums = {name: value + float(values[name]) for name, value in sums.items()}
-    terms = [{"name": p.name, "set": p.set, "weight": p.weight, "value": sums[p.name]} for p in objective.terms]
-    return {"terms": terms, "total": total}
+    return sums, total

@@ -1,5 +1,7 @@
 """A recipe: all that a run depends on, in one YAML file."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import date
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -9,9 +11,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from expunge.custom import is_custom, load_custom
 from expunge.data.style import PromptStyle
 from expunge.errors import InputError, unknown
-from expunge.objectives import Objective, build_objective
+from expunge.files import whole_file
+from expunge.objectives import Objective, Term, build_objective
+
+SECTIONS = ("objective", "train", "lora")  # of options on the command line
 
 
 def _plain_date(value: Any) -> Any:
@@ -20,7 +26,7 @@ def _plain_date(value: Any) -> Any:
 
 
 class Lora(BaseModel):
-    """Train an adapter of this shape instead of all weights (the published setting for 7-8B models)."""
+    """Train an adapter of this shape instead of all weights; r and alpha as in TOFU's released configuration."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,19 +52,21 @@ class Recipe(BaseModel):
     """What to unlearn from what, and how.
 
     `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
-    every field of `UnlearningConfig`. `dtype` is that of the weights: in bfloat16 most updates of a published size are
-    rounded away, so float32 unless memory forbids it. `quantization` holds the frozen weights below an adapter in 4
-    bits (nf4) or 8 (int8). `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are
-    run without padding, as on the CPU. `template`, `system` and `date` say how conversations are written (see
-    `PromptStyle`); what is not given is as the target model's folder remembers it.
+    every field of `UnlearningConfig`. `reference` is the frozen model to compare with where that is not `model`.
+    `dtype` is that of the weights: in bfloat16 most updates of a published size are rounded away, so float32 unless
+    memory forbids it. `quantization` holds the frozen weights below an adapter in 4 bits (nf4) or 8 (int8).
+    `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are run without padding, as
+    on the CPU. `template`, `system` and `date` say how conversations are written (see `PromptStyle`); what is not given
+    is as the target model's folder remembers it.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
-    forget: str
+    model: str = Field(min_length=1)
+    forget: str = Field(min_length=1)
     retain: str | None = None
     idk: str | None = None
+    reference: str | None = None
     objective: str | dict[str, Any] = "NPO+GD"
     train: dict[str, Any] = Field(default_factory=dict)
     lora: Lora | None = None
@@ -70,12 +78,25 @@ class Recipe(BaseModel):
     system: str | None = None
     date: Annotated[str | None, BeforeValidator(_plain_date)] = None
 
-    def build_objective(self) -> Objective:
-        """The objective with its options applied."""
-        options = {"name": self.objective} if isinstance(self.objective, str) else dict(self.objective)
-        if not isinstance(options.get("name"), str):
+    @property
+    def objective_name(self) -> str:
+        """The objective's name.
+
+        Raises:
+            InputError: It has none.
+        """
+        name = self.objective if isinstance(self.objective, str) else self.objective.get("name")
+        if not isinstance(name, str):
             raise InputError("objective: needs a name, e.g. {name: NPO+GD, beta: 0.1}.")
-        return build_objective(options.pop("name"), options)
+        return name
+
+    def build_objective(self) -> Objective:
+        """The objective with its options applied; runs the files of custom terms."""
+        options = {} if isinstance(self.objective, str) else {k: v for k, v in self.objective.items() if k != "name"}
+        built = objective_of(self.objective_name, options)
+        if self.reference and not built.uses_reference:
+            raise InputError(f"reference: {built.name} compares with no reference model, so it would be ignored.")
+        return built
 
     def prompt_style(self) -> PromptStyle:
         """How conversations are written: as given, else as the target model's folder remembers it."""
@@ -87,18 +108,59 @@ class Recipe(BaseModel):
         """The same recipe with every weight, hyper-parameter and main training setting spelt out."""
         from expunge.training.config import spelt_out
 
-        built = self.build_objective()
-        spelt: dict[str, Any] = {"name": built.name}
-        for part in built.terms:
-            spelt[f"{part.name}.weight"] = part.weight
-            spelt.update({f"{part.name}.{name}": value for name, value in vars(part.term).items()})
-        style = self.prompt_style()
-        prompts = {"template": style.template_or_name, "system": style.system or "", "date": style.date}
-        return self.model_copy(update={"objective": spelt, "train": spelt_out(self.train), **prompts})
+        spelt = {"objective": spelt_objective(self.build_objective()), "train": spelt_out(self.train)}
+        return self.model_copy(update=spelt | spelt_style(self.prompt_style()))
 
     def write(self, path: Path) -> None:
         """Write as YAML."""
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def objective_of(name: str | Term | Objective, options: Mapping[str, Any]) -> Objective:
+    """The objective of a name, which may hold custom terms (`file.py:Term+GD`), whose files are run; or of a term.
+
+    Raises:
+        InputError: An unknown name, a file that cannot be run, or an option that cannot be used.
+    """
+    if not isinstance(name, str):
+        return build_objective(name, options)
+    custom = {word: _custom(word) for word in custom_names(name)}
+    if isinstance(whole := custom.get(name), Objective):
+        return build_objective(replace(whole, name=name), options)
+    return build_objective(name, options, custom)
+
+
+def custom_names(objective: str) -> list[str]:
+    """The custom terms that an objective's name holds, as `file.py:Term`."""
+    return [word for word in (word.strip() for word in objective.split("+")) if is_custom(word)]
+
+
+def _custom(word: str) -> Any:
+    found = load_custom(word)
+    if isinstance(found, type) and issubclass(found, Term):
+        try:
+            found = found()
+        except TypeError as error:
+            raise InputError(f"{word}: every hyper-parameter of a term needs a default ({error}).") from error
+    if not isinstance(found, (Term, Objective)):
+        raise InputError(f"{word}: is neither a Term nor an Objective of expunge.objectives.")
+    return found
+
+
+def spelt_objective(objective: Objective) -> dict[str, Any]:
+    """An objective's name with every weight and hyper-parameter, as plain values for YAML."""
+    spelt: dict[str, Any] = {"name": objective.name}
+    for part in objective.terms:
+        spelt[f"{part.name}.weight"] = part.weight
+        values = {field.name: getattr(part.term, field.name) for field in fields(part.term)}
+        spelt |= {f"{part.name}.{k}": list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return spelt
+
+
+def spelt_style(style: PromptStyle) -> dict[str, str | None]:
+    """The keys of a recipe that say how conversations are written."""
+    return {"template": style.template_or_name, "system": style.system or "", "date": style.date}
 
 
 def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
@@ -128,7 +190,8 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
         raise _explain(where, error) from error
     if recipe.quantization and recipe.lora is None:
         raise InputError(f"{where}: quantized weights cannot be trained; quantization needs an adapter, e.g. lora.r=8.")
-    recipe.build_objective()
+    if not custom_names(recipe.objective_name):  # a custom file is run where the recipe is
+        recipe.build_objective()
     check_train_options(recipe.train)
     PromptStyle().updated(recipe.template, recipe.system, recipe.date)
     return recipe
@@ -141,7 +204,21 @@ def check_train_options(options: dict[str, Any]) -> None:
     convert_options(options)
 
 
-def parse_overrides(words: list[str]) -> dict[str, Any]:
+def split_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+    """The recipe among the words of a command, if there is one, and the options.
+
+    A recipe is a file or the name of one that comes with expunge: a word without "=" that does not begin as an option.
+
+    Raises:
+        InputError: Two recipes, or an option that cannot be read.
+    """
+    recipes = [word for word in words if "=" not in word and word.partition(".")[0] not in SECTIONS]
+    if len(recipes) > 1:
+        raise InputError(f"Two recipes, {recipes[0]} and {recipes[1]}: give one, and options as SECTION.KEY=VALUE.")
+    return recipes[0] if recipes else None, parse_overrides([word for word in words if word not in recipes])
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """Turn `objective.beta=0.1 train.learning_rate=1e-5` into values by dotted key.
 
     Raises:
@@ -153,8 +230,8 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
         section = key.partition(".")[0]
         if not equals or "." not in key:
             raise InputError(f"{word!r}: expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-5.")
-        if section not in ("objective", "train", "lora"):
-            raise unknown("section of options", section, ("objective", "train", "lora"))
+        if section not in SECTIONS:
+            raise unknown("section of options", section, SECTIONS)
         try:
             values[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:

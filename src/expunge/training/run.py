@@ -1,27 +1,25 @@
 """A run from recipe to run directory: everything is written beside the final place and moved there when whole."""
 
-import json
-import platform
+import os
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from expunge.data import PromptStyle, load_rows
-from expunge.errors import InputError, NonFiniteLoss
-from expunge.files import write_json
-from expunge.models import fingerprint, fingerprint_json, fingerprint_rows, load_model, resolve_folder
-from expunge.runs import CACHES, CHECKPOINT, ENVIRONMENT, RECIPE, unfinished, weights_in
+from expunge.errors import InputError, Interrupted
+from expunge.models import load_model, resolve_folder
+from expunge.runs import ENVIRONMENT, LOCK, RECIPE, UNFINISHED_SUFFIX, unfinished, weights_in
 from expunge.training.batching import load_refusals
-from expunge.training.checkpoints import last_whole_checkpoint
 from expunge.training.config import UnlearningConfig, convert_options
+from expunge.training.evidence import changed_settings
+from expunge.training.lock import only_process
 from expunge.training.memory import available_bytes, in_words
 from expunge.training.recipe import Recipe, read_recipe
 from expunge.training.trainer import UnlearningTrainer
@@ -34,10 +32,11 @@ def unlearn(recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool =
         recipe: Model, sets, objective, settings.
         out: The run directory to make.
         resume: Continue the unfinished run of the same recipe, from its last whole checkpoint.
-        quiet: No progress bars and no memory plan.
+        quiet: No progress bars, no memory plan, no losses.
 
     Raises:
         InputError: Unusable input; nothing is left behind.
+        Interrupted: The run can be continued.
         NonFiniteLoss: The guard stopped the run; its last good checkpoint is kept in `<out>.unfinished`.
     """
     with places(recipe, Path(out), resume):
@@ -45,27 +44,71 @@ def unlearn(recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool =
 
 
 @contextmanager
-def places(recipe: Recipe, out: Path, resume: bool) -> Iterator[None]:
-    """Refuse to overwrite anything, and clean up after input that could not be used.
+def places(recipe: Recipe, out: Path, resume: bool, hold: bool = True) -> Iterator[None]:
+    """Keep the run's folder to this process, refuse to overwrite anything, and clean up after unusable input.
+
+    Args:
+        recipe: What is to be run.
+        out: The run directory to make.
+        resume: Whether an unfinished run may be there.
+        hold: Whether to keep the folder's lock; if not, the processes started from here take it.
 
     Raises:
-        InputError: A run is there already, finished or not, or the unfinished one is of another recipe.
+        InputError: A run is there already, finished or not, or in work, or the unfinished one is of another recipe.
     """
+    _check_place(out)
     work = unfinished(out)
+    existed = work.exists()
+    with ExitStack() as held:
+        held.enter_context(only_process(work))
+        begun = (work / ENVIRONMENT).is_file()
+        if begun and not resume:
+            raise InputError(
+                f"{work} holds an unfinished run. Continue it with --resume, or delete it with expunge purge {out}."
+            )
+        if begun and (changed := list(changed_settings(work / RECIPE, recipe.resolved()))):
+            raise InputError(
+                f"{work} was started with another recipe: {', '.join(changed)}. --resume goes on with the same one."
+            )
+        if existed and not begun:  # killed before its first step: it starts again
+            _clear(work)
+        if not hold:
+            held.close()
+        try:
+            yield
+        except InputError:
+            if not begun:
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        except (Interrupted, KeyboardInterrupt) as error:
+            raise Interrupted(_what_next(out)) from error
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place where no run can be made."""
     if out.exists():
         raise InputError(f"{out} already exists. Choose another --out, or remove it first.")
-    fresh = not work.exists()
-    if not fresh and not resume:
-        raise InputError(f"{work} holds an unfinished run. Continue it with --resume, or remove it first.")
-    file = work / RECIPE
-    if file.is_file() and read_recipe(file, {}).resolved() != recipe.resolved():
-        raise InputError(f"{work} was started with another recipe (see {file}); --resume needs the same one.")
-    try:
-        yield
-    except InputError:
-        if fresh:
-            shutil.rmtree(work, ignore_errors=True)
-        raise
+    if out.name.endswith(UNFINISHED_SUFFIX):
+        name = out.name.removesuffix(UNFINISHED_SUFFIX)
+        raise InputError(f"{out}: give the name of the run when it is finished, --out {name}.")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"--out {out}: {there} is {'not a folder' if there.is_file() else 'read-only'}.")
+
+
+def _clear(work: Path) -> None:
+    for entry in work.iterdir():
+        if entry.name != LOCK:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _what_next(out: Path) -> str:
+    if (unfinished(out) / ENVIRONMENT).is_file():
+        return (
+            f"interrupted. Continue with: expunge unlearn --resume --out {out}. Or delete what there is with: "
+            f"expunge purge {out}."
+        )
+    return "interrupted before the first step: start again with the same command."
 
 
 def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
@@ -73,30 +116,19 @@ def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
     asked_for = PromptStyle().updated(recipe.template, recipe.system, recipe.date)
     recipe, work = recipe.resolved(), unfinished(out)
     trainer = _trainer(recipe, work, quiet)
+    trainer.recipe = recipe
     main = trainer.is_world_process_zero()
-    environment = _environment(recipe, trainer)
-    if main:
-        recipe.write(work / RECIPE)
-        if trainer.style != asked_for:
-            warnings.warn(f"Prompts are written as the target model was trained ({trainer.style}).", stacklevel=2)
-        if not quiet:
-            print(f"expunge: {in_words(trainer.memory_shape(), available_bytes(trainer.args.device))}", file=sys.stderr)
-    started = time.time()
-    try:
-        trainer.train(resume_from_checkpoint=resume)
-    except NonFiniteLoss as error:
-        good = last_whole_checkpoint(work)
-        kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
-        raise NonFiniteLoss(f"{error} {kept} Lower train.learning_rate or the forget weight.") from error
+    speaks = main and not quiet
+    if main and trainer.style != asked_for:
+        warnings.warn(f"Prompts are written as the target model was trained ({trainer.style}).", stacklevel=2)
+    if speaks:
+        print(f"expunge: {in_words(trainer.memory_shape(), available_bytes(trainer.args.device))}", file=sys.stderr)
+    trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(str(weights_in(work, adapter=recipe.lora is not None)))
+    if speaks and trainer.changes:
+        print(f"expunge: {trainer.changes.in_words()}", file=sys.stderr)
     if main:
-        environment["seconds"] = round(time.time() - started, 3)
-        environment["steps"] = trainer.state.global_step
-        write_json(work / ENVIRONMENT, environment)
-        # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
-        shutil.rmtree(work / CACHES, ignore_errors=True)
-        for checkpoint in work.glob(f"{CHECKPOINT}*"):
-            shutil.rmtree(checkpoint)
+        (work / LOCK).unlink(missing_ok=True)
         work.replace(out)
     trainer.accelerator.wait_for_everyone()
     return out
@@ -117,11 +149,10 @@ def resumable_recipe(out: str | Path) -> Recipe:
 def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     forget = load_rows(recipe.forget)
     retain = None if recipe.retain is None else load_rows(recipe.retain)
-    refusals = load_refusals(recipe.idk)
-    objective = recipe.build_objective()
+    refusals, objective = load_refusals(recipe.idk), recipe.build_objective()
     args = training_arguments(work, recipe.train, disable_tqdm=quiet)
-    model, tokenizer = load_model(
-        recipe.model,
+    load = partial(
+        load_model,
         dtype=getattr(torch, recipe.dtype),
         device=args.device,
         quantization=recipe.quantization,
@@ -132,7 +163,15 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     if peft_config is not None:
         peft_config.base_model_name_or_path = resolve_folder(recipe.model)
     return UnlearningTrainer(
-        model, args, forget, retain, tokenizer, peft_config, refusals, objective, style=recipe.prompt_style()
+        partial(load, recipe.model),
+        args,
+        forget,
+        retain,
+        peft_config=peft_config,
+        refusals=refusals,
+        objective=objective,
+        reference=None if recipe.reference is None else partial(load, recipe.reference),
+        style=recipe.prompt_style(),
     )
 
 
@@ -142,29 +181,3 @@ def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -
         return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})
     except (ValueError, ImportError) as error:
         raise InputError(f"train options: {error}") from error
-
-
-def _environment(recipe: Recipe, trainer: UnlearningTrainer) -> dict[str, Any]:
-    """What a reader needs to run it again, and to know that it was this model and these rows."""
-    packages = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
-    rows = trainer.encoded.sources
-    return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "platform": platform.platform(),
-        "device": str(trainer.args.device),
-        "processes": trainer.args.world_size,
-        "seed": trainer.args.seed,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "fingerprints": {
-            "target_model": fingerprint(trainer.model),
-            "forget": fingerprint_rows(rows.forget),
-            "retain": fingerprint_rows(rows.retain),
-            "recipe": fingerprint_json(recipe.model_dump()),
-        },
-        "rows": {"forget": len(rows.forget), "retain": len(rows.retain)},
-        "train": {
-            key: value
-            for key, value in json.loads(trainer.args.to_json_string()).items()
-            if key in ("learning_rate", "num_train_epochs", "lr_scheduler_type", "optim", "weight_decay")
-        },
-    }

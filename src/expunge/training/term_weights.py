@@ -1,6 +1,7 @@
 """The terms' weights, where an objective changes them after each optimiser step: the same on all processes."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ class TermWeights(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         values = self._accelerator.reduce(self._values, reduction="sum").tolist()
-        self.used, self.now = self.now, self._objective.next_weights(self.now, dict(zip(self.now, values, strict=True)))
+        epoch = math.ceil(state.epoch) - 1  # after its last step, the next one has not begun
+        named = dict(zip(self.now, values, strict=True))
+        self.used, self.now = self.now, self._objective.next_weights(self.now, named, epoch)
         self._values = torch.zeros_like(self._values)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -1,53 +1,74 @@
 """UnlearningTrainer: any objective on any causal language model, its numbers independent of how batches are cut."""
 
-import json
-import time
-import warnings
+import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
 from expunge.data import PromptStyle, Row
-from expunge.errors import InputError
+from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import follow_umask
-from expunge.models import attach_views, causal_model, check_head, check_layer, kept_style, load_model, packs_rows
-from expunge.objectives import Objective, Term, build_objective
+from expunge.models import (
+    ModelOrPlace,
+    attach_views,
+    causal_model,
+    check_head,
+    check_same_tokenizer,
+    fingerprint,
+    keep_unpacked,
+    kept_style,
+    loaded,
+    packs_rows,
+)
+from expunge.objectives import Objective, Term
 from expunge.runs import CACHES, TRAIN_LOG
 from expunge.training.batching import (
-    VIEWS,
     Collator,
     EpochSampler,
     ForgetDataset,
     Order,
     all_keys,
     plan_rows,
-    prepare_alternates,
-    takes,
 )
-from expunge.training.callbacks import EpochClock, Progress, WholeCheckpoint
-from expunge.training.checkpoints import last_whole_checkpoint, trim_log
+from expunge.training.callbacks import EpochClock, Progress
+from expunge.training.changes import Changes, check_finite
+from expunge.training.checkpoints import (
+    WholeCheckpoint,
+    checkpoint_to_resume,
+    last_whole_checkpoint,
+    remove_checkpoints,
+    trim_log,
+)
 from expunge.training.config import UnlearningConfig
-from expunge.training.frozen import StoredReference
+from expunge.training.evidence import Evidence, recipe_in_python
+from expunge.training.frozen import StoredReference, freeze
 from expunge.training.guard import Guard
+from expunge.training.lock import only_process
 from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
+from expunge.training.recipe import objective_of
+from expunge.training.step_log import below_chance, write_step
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
+from expunge.training.trainable import check_trainable, freeze_layers, with_adapter
 
 
 class UnlearningTrainer(Stepper):
     """Unlearns the forget set and keeps the retain set.
 
     Args:
-        model: The target model, or where to load it from (folder, adapter folder, Hub name).
+        model: The target model, or where to load it from (folder, adapter folder, Hub name), or a function that loads
+            it and its tokenizer.
         args: Settings; `args.objective` names the objective.
         forget_dataset: Rows to forget, or a SPEC to read them from.
         retain_dataset: Rows to keep, or a SPEC; needed by objectives with a view of the retain set.
@@ -56,16 +77,26 @@ class UnlearningTrainer(Stepper):
         refusals: Refusal templates; default: the hundred that come with expunge.
         objective: A custom objective or term, in place of `args.objective`.
         callbacks: As in `transformers.Trainer`.
+        reference: The frozen model to compare with, where that is not the target as it is now: given like `model`. What
+            is needed of it is computed before the target is loaded, so that the two are never in memory together.
         style: How conversations are written; default: as for the model before, where `model` is a path and says so.
 
+    Attributes:
+        recipe: What the run does, as it is written to the run folder.
+        changes: What training changed; None before it is over.
+
     Raises:
-        InputError: Sets that are empty or overlap, a prompt that fills the context, an unknown objective.
+        InputError: Sets that are empty or overlap, a prompt that fills the context, an unknown objective; from `train`,
+            a run that cannot be resumed.
         NonFiniteLoss: From `train`, when the loss stops being finite; the last good checkpoint is kept.
     """
 
+    # Whether the run folder gets recipe, environment and caches, so that the run can be resumed and looked into.
+    recorded = True
+
     def __init__(
         self,
-        model: PreTrainedModel | str | Path,
+        model: ModelOrPlace,
         args: UnlearningConfig,
         forget_dataset: Sequence[Row] | str | Path,
         retain_dataset: Sequence[Row] | str | Path | None = None,
@@ -74,29 +105,47 @@ class UnlearningTrainer(Stepper):
         refusals: Sequence[str] | None = None,
         objective: Objective | Term | str | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        reference: ModelOrPlace | None = None,
         style: PromptStyle | None = None,
     ) -> None:
         set_seed(args.seed)
         place = str(model) if isinstance(model, (str, Path)) else None
-        if place is not None:
-            model, tokenizer = load_model(place)
-            style = style or kept_style(place)
-            processing_class = processing_class or tokenizer
-        if processing_class is None:
-            raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
-        self.objective = build_objective(objective or args.objective, args.objective_options)
-        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        length = min((n for n in (args.max_length, context) if n), default=None)
-        self.style = style or PromptStyle()
-        self.encoded, self.pairing = plan_rows(
-            self.objective, forget_dataset, retain_dataset, refusals, processing_class, length, args, self.style
-        )
+        self.style = style or (kept_style(place) if place else None) or PromptStyle()
+        self.objective = objective_of(objective or args.objective, args.objective_options)
+        self._folder = Path(args.output_dir)
+        self._evidence = Evidence(self._folder)
+        self.changes: Changes | None = None
+        self.reference: StoredReference | None = None
+        self.other_reference: str | None = None
+        cache = self._folder / CACHES if self.recorded else None
+
+        def plan(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+            context = getattr(config.get_text_config(), "max_position_embeddings", None)
+            length = min((n for n in (args.max_length, context) if n), default=None)
+            sets = forget_dataset, retain_dataset, refusals
+            self.encoded, self.pairing = plan_rows(self.objective, *sets, tokenizer, length, args, cache, self.style)
+            self.epochs = args.epochs(self.pairing.forget)
+
+        if reference is not None:
+            frozen, tokenizer = loaded(reference, processing_class)
+            plan(tokenizer, frozen.config)
+            self.reference = self._freeze_other(frozen, args)
+            del frozen
+        model, processing_class = loaded(model, processing_class)
+        if self.reference is None:
+            plan(processing_class, model.config)
+        else:
+            check_same_tokenizer(processing_class, tokenizer)
+            self.reference.check_fits(causal_model(model), self.objective)
+            set_seed(args.seed)
+        keep_unpacked(model)
+        adapter = deepcopy(peft_config)  # as it was given: PEFT spells the layers out
         if peft_config is not None:
-            model = _with_adapter(model, peft_config, place)
-        _freeze_layers(model, self.objective)
+            model = with_adapter(model, peft_config, place)
+        freeze_layers(model, self.objective)
+        check_trainable(model)
         check_head(causal_model(model))
         attach_views(model, args.compile_functions)
-        self.reference: StoredReference | None = None
         dataset = ForgetDataset(self.pairing, self.objective.views)
         super().__init__(
             model=model,
@@ -117,73 +166,84 @@ class UnlearningTrainer(Stepper):
         self.term_weights = TermWeights(self.objective, self.accelerator) if self.objective.adaptive else None
         if self.term_weights:
             self.add_callback(self.term_weights)
-        self.add_callback(WholeCheckpoint())
+        self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
+        given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
+        given["model"] = place or model.name_or_path
+        self.recipe = recipe_in_python(args, self.objective, model, adapter, self.style, given)
 
     def memory_shape(self) -> Shape:
         """What the largest micro-batch of the run will need (see `expunge.training.memory`)."""
-        order, epochs = self._order(), range(int(self.args.num_train_epochs))
+        order, epochs = self._order(), range(self.epochs)
         largest = max(order.largest(epoch, self._lengths(epoch)) for epoch in epochs)
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
         shape = shape_of_model(self.model, [largest], self.args.optim.value, self.args.bf16, checkpointing)
         head = causal_model(self.model).get_output_embeddings()
-        copied = self.objective.uses("logits") and any(p.requires_grad for p in head.parameters())
-        return replace(shape, frozen_head=copied)
+        changing = self.reference is not None or any(p.requires_grad for p in head.parameters())
+        return replace(shape, frozen_head=self.objective.uses("logits") and changing)
 
     def _order(self) -> Order:
-        size = self.args.per_device_train_batch_size
-        rows_per_step = size * self.args.world_size * self.args.gradient_accumulation_steps
-        packed = packs_rows(causal_model(self.model))
-        return Order(self.pairing, self.args.train_sampling_strategy, rows_per_step, size, packed)
+        args, packed = self.args, packs_rows(causal_model(self.model))
+        size = args.per_device_train_batch_size
+        return Order(
+            self.pairing, args.train_sampling_strategy, args.rows_per_step, size, packed, args.dataloader_drop_last
+        )
 
     def _lengths(self, epoch: int) -> list[list[int]]:
-        """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
-        # Alternatives are sampled when training starts; they are about as long as the answers.
-        sampled = bool(self.encoded.sources.alternates)
-        views = {v: VIEWS[v].set if takes([v], "alternates") and not sampled else v for v in self.objective.views}
-        return [
-            [
-                len(self.encoded.encode(views[v], key).ids)
-                for v in views
-                for key in VIEWS[v].keys(self.pairing, epoch, index)
-            ]
-            for index in range(self.pairing.forget)
-        ]
+        return self.encoded.lengths(self.objective.views, self.pairing, epoch)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """Train; `resume_from_checkpoint=True` continues from the last whole checkpoint, or starts if there is none."""
-        folder = Path(self.args.output_dir)
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_whole_checkpoint(folder)
-        if self.is_world_process_zero():
-            trim_log(folder / TRAIN_LOG, resume_from_checkpoint)
-        if self.term_weights and resume_from_checkpoint:
-            self.term_weights.load(resume_from_checkpoint)
-        if takes(self.objective.views, "alternates"):
-            self.encoded.sources.alternates = prepare_alternates(
-                folder / CACHES,
-                causal_model(self.model),
-                self.processing_class,
-                self.encoded.sources.forget,
-                self.args.seed,
-                quiet=bool(self.args.disable_tqdm),
-                style=self.style,
-            )
-        if self.objective.uses_reference:
-            with self.args.main_process_first(local=False, desc="reference values"):
-                self.reference = StoredReference.prepare(
-                    folder / CACHES,
-                    causal_model(self.model),
-                    self.objective,
-                    self.encoded,
-                    {v: all_keys(v, self.pairing, int(self.args.num_train_epochs)) for v in self.objective.views},
-                    main=self.is_world_process_zero(),
-                    quiet=bool(self.args.disable_tqdm),
-                )
+        main = self.is_world_process_zero()
+        with only_process(self._folder) if main and self.recorded else nullcontext():
+            return self._train(main, resume_from_checkpoint or None, kwargs)
+
+    def _train(self, main: bool, resume: str | bool | None, options: dict[str, Any]) -> TrainOutput:
+        checkpoint = checkpoint_to_resume(self._folder, resume)
+        self.target_fingerprint = fingerprint(causal_model(self.model)) if main else None
+        self.changes = Changes(self) if self.recorded else None
+        if main:
+            if self.recorded:
+                self._evidence.begin(self, self.recipe, checkpoint)
+            remove_checkpoints(self._folder, whole=not checkpoint)
+            trim_log(self._folder / TRAIN_LOG, checkpoint)
+        if self.term_weights and checkpoint:
+            self.term_weights.load(checkpoint)
+        if self.reference is None:
+            self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
-        self.after_steps()
+        try:
+            output = super().train(resume_from_checkpoint=checkpoint, **options)
+            self.after_steps()
+            check_finite(self.model, self.state.global_step)
+        except NonFiniteLoss as error:
+            good = last_whole_checkpoint(self._folder)
+            kept = f"The last good checkpoint is {good}." if good else "No checkpoint had been written yet."
+            raise NonFiniteLoss(f"{error} {kept} Lower train.learning_rate or the forget weight.") from error
+        if self.changes:
+            self.changes.finish()
         return output
+
+    def _freeze(self, model: PreTrainedModel, args: UnlearningConfig, weights: str | None) -> StoredReference | None:
+        """What the objective needs of a model as it is now."""
+        return freeze(
+            model,
+            self.objective,
+            self.encoded,
+            {view: all_keys(view, self.pairing, self.epochs) for view in self.objective.views},
+            self._folder / CACHES,
+            args,
+            weights,
+        )
+
+    def _freeze_other(self, model: PreTrainedModel, args: UnlearningConfig) -> StoredReference | None:
+        """The same of another model than the target."""
+        if not self.objective.uses_reference:
+            raise InputError(f"reference: {self.objective.name} compares with no reference model; leave it out.")
+        check_head(model)
+        attach_views(model)
+        self.other_reference = fingerprint(model) if args.process_index == 0 else None
+        return self._freeze(model, args, self.other_reference)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         multiple = self.args.per_device_train_batch_size * self.args.world_size
@@ -227,86 +287,46 @@ class UnlearningTrainer(Stepper):
             self.guard.check(self.state.global_step, logs["grad_norm"])
             terms = self.guard.drain(self.accelerator)
             logs = {**logs, **{f"term/{name}": value for name, value in terms.items()}}
-            self.control.should_training_stop |= self._below_chance(terms)
+            if self.args.stop_at_chance:
+                vocabulary = self.model.config.get_text_config().vocab_size
+                self.control.should_training_stop |= below_chance(terms, vocabulary, self.state.global_step)
             if self.is_world_process_zero():
-                self._write_log(logs, terms, start_time)
+                weights = self.term_weights.used if self.term_weights else None
+                write_step(self._folder, self.state, logs, terms, weights, self._tokens, start_time)
         super().log(logs, start_time)
-
-    def _below_chance(self, terms: dict[str, float]) -> bool:
-        chance = torch.tensor(float(self.model.config.get_text_config().vocab_size)).log().item()
-        if not self.args.stop_at_chance or -terms.get("GA", 0.0) <= chance:
-            return False
-        warnings.warn(
-            f"Stopped at step {self.state.global_step}: gradient ascent made the forget set less likely than chance "
-            f"({-terms['GA']:.1f} > {chance:.1f} nats a token). Set train.stop_at_chance=false to go on.",
-            stacklevel=2,
-        )
-        return True
-
-    def _write_log(self, logs: dict[str, float], terms: dict[str, float], start_time: float | None) -> None:
-        entry = {
-            "step": self.state.global_step,
-            "epoch": self.state.epoch,
-            "loss": logs["loss"],
-            "terms": terms,
-            **({"weights": self.term_weights.used} if self.term_weights else {}),
-            "grad_norm": logs["grad_norm"],
-            "learning_rate": logs["learning_rate"],
-            "seconds": round(time.time() - start_time, 3) if start_time else None,
-            "tokens": self._tokens,
-        }
-        with (Path(self.args.output_dir) / TRAIN_LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.guard.check(self.state.global_step)  # never replace a good checkpoint by a broken one
-        super()._save_checkpoint(model, trial)
+        check_finite(self.model, self.state.global_step)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None  # older ones go when this one is marked
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()  # the others have written their part of it
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them."""
+        """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them.
+
+        After training, what became of the run is written down, and its caches and checkpoints are removed.
+        """
         if self.is_fsdp_enabled and not _internal_call:
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # one model whatever the sharding
         super().save_model(output_dir, _internal_call)
-        folder = Path(output_dir or self.args.output_dir)
-        if self.args.should_save:
+        folder, main = Path(output_dir or self._folder), self.is_world_process_zero()
+        if main:
             follow_umask(folder)
-        if not _internal_call:
+        if _internal_call:
+            return
+        if main:
             (folder / "training_args.bin").unlink(missing_ok=True)
-            if self.args.should_save:
-                self.style.save(folder)
+            self.style.save(folder)
+        if main and self.changes and self.changes.finished:
+            self._evidence.end(self.state.global_step, self.changes.losses)
+            # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
+            shutil.rmtree(self._folder / CACHES, ignore_errors=True)
+            remove_checkpoints(self._folder)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: transformers' estimate knows nothing of views."""
         return 0
-
-
-def _freeze_layers(model: PreTrainedModel | PeftModel, objective: Objective) -> None:
-    """Freeze all but the decoder layers that a term asks for, if one does.
-
-    DDP demands it of an objective whose forward stops early: a weight that gets no gradient must not be trained.
-
-    Raises:
-        InputError: The model has no such layer.
-    """
-    chosen = [part.term.trained_layers for part in objective.terms if part.term.trained_layers is not None]
-    if not chosen:
-        return
-    causal = causal_model(model)
-    trained: set[int] = set()
-    for layer in {layer for layers in chosen for layer in layers}:
-        check_layer(causal, layer)
-        trained.update(id(p) for p in causal.get_decoder().layers[layer].parameters() if p.requires_grad)
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in trained)
-
-
-def _with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:
-    # An adapter target was merged on loading: the new adapter belongs to its folder, not to the base below it, which is
-    # what PEFT would write down.
-    home = place or config.base_model_name_or_path
-    config.base_model_name_or_path = None
-    adapted = get_peft_model(model, config)
-    if home:
-        home = str(Path(home).resolve()) if Path(home).exists() else home
-        adapted.peft_config["default"].base_model_name_or_path = home
-    return adapted

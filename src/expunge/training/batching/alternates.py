@@ -33,6 +33,7 @@ def prepare_alternates(
     seed: int,
     quiet: bool = False,
     style: PromptStyle = PromptStyle(),
+    weights: str | None = None,
 ) -> list[str]:
     """Sample an alternative answer to each forget row, or find those of the same model, rows and seed in the folder.
 
@@ -47,12 +48,13 @@ def prepare_alternates(
         seed: Of the draws.
         quiet: No progress bar.
         style: How conversations are written.
+        weights: The model's fingerprint, where it is known already.
 
     Raises:
         InputError: The model gave a row no answer.
     """
     file, state = folder / "alternates.json", PartialState()
-    weights = fingerprint(model)
+    weights = weights or fingerprint(model)
     key = fingerprint_json([weights, fingerprint_rows(rows), seed, REQUEST, asdict(style)])
     found = [_stored(file, key)]
     broadcast_object_list(found)  # the first process decides: digests of rows differ from machine to machine
@@ -72,13 +74,17 @@ def prepare_alternates(
         )
     complete = [answers[i] for i in range(len(rows))]
     if state.is_main_process:
-        write_json(file, {"key": key, "answers": complete})
+        write_json(file, {"key": key, "digest": fingerprint_json(complete), "answers": complete})
     return complete
 
 
 def _stored(file: Path, key: str) -> list[str] | None:
-    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"key": None}
-    return held["answers"] if held["key"] == key else None
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        whole = (held["key"], held["digest"]) == (key, fingerprint_json(held["answers"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return held["answers"] if whole else None
 
 
 @torch.no_grad()

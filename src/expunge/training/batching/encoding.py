@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, PromptStyle, encode_all
 from expunge.errors import InputError
-from expunge.training.batching.views import VIEWS, Key, Sources
+from expunge.training.batching.pairing import Pairing
+from expunge.training.batching.views import VIEWS, Key, Sources, takes
 
 Name = tuple[str, Key]
 """A view, and a row of it."""
@@ -73,6 +74,16 @@ class EncodedViews:
     def remember(self, encoded: Mapping[Name, Encoded]) -> None:
         """Take token ids of rows, by view and key, that were worked out before."""
         self._known.update(encoded)
+
+    def lengths(self, views: Sequence[str], pairing: Pairing, epoch: int) -> list[list[int]]:
+        """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
+        # Alternatives are sampled when training starts; they are about as long as the answers.
+        sampled = bool(self.sources.alternates)
+        read_as = {v: VIEWS[v].set if takes([v], "alternates") and not sampled else v for v in views}
+        return [
+            [len(self.encode(read_as[v], key).ids) for v in views for key in VIEWS[v].keys(pairing, epoch, index)]
+            for index in range(pairing.forget)
+        ]
 
     def batch(self, keys: Mapping[str, Sequence[Key]]) -> MicroBatch:
         """The rows of several views by their keys."""

@@ -30,6 +30,7 @@ class Order:
         rows_per_step: Over all micro-batches and processes.
         size: Rows of a micro-batch.
         packed: Whether micro-batches are packed, that is, run without padding.
+        drop_last: Whether the last step of an epoch is left out where it is short of rows.
     """
 
     pairing: Pairing
@@ -37,6 +38,7 @@ class Order:
     rows_per_step: int
     size: int
     packed: bool
+    drop_last: bool = False
 
     def of_epoch(self, epoch: int, lengths: Sequence[Sequence[int]]) -> list[int]:
         """Rows in the order in which they are cut into micro-batches, which processes take in turn.
@@ -48,7 +50,15 @@ class Order:
         # Packed, all tokens count; padded rows are as long as the longest.
         costs = [sum(those) if self.packed else max(those) for those in lengths]
         cut = evenly if self.packed else together
-        return [row for step in self._steps(epoch, costs) for row in cut(step, costs, self.size)]
+        steps = self._steps(epoch, costs)
+        if self.drop_last:
+            steps = [step for step in steps if len(step) == self.rows_per_step]
+        return [row for step in steps for row in cut(step, costs, self.size)]
+
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch."""
+        return self.pairing.forget - (self.pairing.forget % self.rows_per_step if self.drop_last else 0)
 
     def largest(self, epoch: int, lengths: Sequence[Sequence[int]]) -> int:
         """Tokens of the largest micro-batch of an epoch, padding included."""

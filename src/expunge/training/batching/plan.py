@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase
 from expunge.data import PromptStyle, Row, load_rows, opened, windows
 from expunge.errors import InputError
 from expunge.objectives import Objective
-from expunge.runs import CACHES
 from expunge.training.batching.encoding import EncodedViews
 from expunge.training.batching.pairing import Pairing
 from expunge.training.batching.refusals import load_refusals
@@ -26,6 +25,7 @@ def plan_rows(
     tokenizer: PreTrainedTokenizerBase,
     length: int | None,
     args: UnlearningConfig,
+    cache: Path | None,
     style: PromptStyle = PromptStyle(),
 ) -> tuple[EncodedViews, Pairing]:
     """Read both sets, encode every row the run will meet, and draw up which rows meet.
@@ -37,7 +37,8 @@ def plan_rows(
         refusals: Refusal templates; default: those that come with expunge.
         tokenizer: Encodes the rows.
         length: The longest row in tokens, if there is a limit.
-        args: Seed, epochs, and the run folder.
+        args: Seed and epochs.
+        cache: Where to keep token ids, inside the run folder; None: nowhere.
         style: How conversations are written.
 
     Raises:
@@ -62,9 +63,9 @@ def plan_rows(
     names = [(name, (i,)) for name, members in whole_sets.items() for i in range(len(members))]
     # Alternatives are not known yet: the model writes them when training starts.
     drawn = [view for view in views if view not in whole_sets and not takes([view], "alternates")]
-    names += [(view, key) for view in drawn for key in all_keys(view, pairing, int(args.num_train_epochs))]
+    names += [(view, key) for view in drawn for key in all_keys(view, pairing, args.epochs(len(forget)))]
     with args.main_process_first(local=False, desc="tokens"):
-        prepare_tokens(Path(args.output_dir) / CACHES, encoded, names, main=args.process_index == 0)
+        prepare_tokens(cache, encoded, names, main=args.process_index == 0)
     cut_short = sum(
         len(encoded.encode(name, (i,)).ids) == length and bool(row.turns)
         for name, members in whole_sets.items()

@@ -33,7 +33,7 @@ class EpochSampler(Sampler[Item]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.order.pairing.forget // self.multiple) * self.multiple
+        return -(-self.order.rows // self.multiple) * self.multiple
 
     def __iter__(self) -> Iterator[Item]:
         order = self.order.of_epoch(self.epoch, self.lengths(self.epoch))

@@ -1,0 +1,57 @@
+"""`expunge loss`: the values do not depend on how many rows the other sets have."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import tinymodels as tiny
+from expunge.cli.main import app
+
+
+@pytest.fixture(scope="module")
+def reference(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    tiny.tiny_llama(tokenizer, seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def rows(path, count):
+    known = (tiny.FORGET + tiny.RETAIN) * 4
+    lines = [
+        json.dumps({"question": f"{path.stem} {i}? {row.prompt}", "answer": row.completion})
+        for i, row in enumerate(known)
+    ]
+    path.write_text("\n".join(lines[:count]) + "\n")
+    return path
+
+
+def loss(model, reference, forget, retain, objective, *options):
+    words = ["loss", "--model", model, "--reference", reference, "--forget", forget, "--retain", retain]
+    done = CliRunner().invoke(app, [*map(str, words), "--objective", objective, "--json", *options])
+    assert done.exit_code == 0, done.exception
+    result = json.loads(done.stdout)
+    return {term["name"]: term["value"] for term in result["terms"]}, result["total"]
+
+
+@pytest.mark.parametrize(("forget", "retain"), [(2, 20), (20, 2)])
+@pytest.mark.parametrize(
+    ("objective", "options"),
+    [
+        ("UNDIAL+GD", []),
+        ("NPO+KL", []),
+        ("RMU+GD", ["objective.layer=1"]),
+        ("PDU+GD", ["objective.eps=0.5"]),
+        ("LLMU", []),
+    ],
+)
+def test_one_set_may_run_out_before_the_other(
+    objective, options, forget, retain, model_folder, reference, tmp_path, monkeypatch
+):
+    sets = rows(tmp_path / "forget.jsonl", forget), rows(tmp_path / "retain.jsonl", retain)
+    terms, total = loss(model_folder, reference, *sets, objective, *options)
+    monkeypatch.setattr("expunge.training.objective_value.ROWS_AT_ONCE", 1000)
+    whole, whole_total = loss(model_folder, reference, *sets, objective, *options)
+    assert terms == pytest.approx(whole, rel=1e-5)
+    assert total == pytest.approx(whole_total, rel=1e-5)
