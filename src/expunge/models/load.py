@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from expunge.errors import InputError
+from expunge.models.hub import check_hub_name
 
 
 def load_model(
@@ -72,7 +73,7 @@ def resolve_folder(path: str | Path) -> str:
     """Find what to load: `path` itself, or `model` / `adapter` in a run folder; a Hub name is left as it is.
 
     Raises:
-        InputError: A local path that does not exist, is not a folder, or holds no model.
+        InputError: A local path that does not exist, is not a folder, or holds no model; a name the Hub does not have.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -81,10 +82,7 @@ def resolve_folder(path: str | Path) -> str:
                 _refuse_pickles(candidate)
                 return str(candidate)
         raise InputError(f"{path}: not a model folder (no config.json and no adapter_config.json in it).")
-    text = str(path)
-    if folder.exists() or text.startswith((".", "/", "~")) or text.count("/") > 1:
-        raise InputError(f"{path}: no such model folder.")
-    return text
+    return check_hub_name(str(path))
 
 
 def is_adapter(folder: str | Path) -> bool:
