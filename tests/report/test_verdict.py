@@ -214,7 +214,7 @@ def test_own_rows_that_are_still_known_are_told_from_controls(make_run):
     assert "at most 0.10 above the controls would do" in answer
     assert verdict.findings[2].status == "no"
     assert verdict.strongest.name == "membership inference by min-k"
-    assert "guessing is 0.50" in verdict.strongest.numbers
+    assert "guessing gives 0.50" in verdict.strongest.numbers
 
 
 def test_controls_of_another_number_count_too(make_run, change):
@@ -438,12 +438,20 @@ def test_the_wider_of_both_ends_counts(make_run, change, measured):
     assert found == (min(own[0], measured[0]), max(own[1], measured[1]))
 
 
-def test_an_auc_of_few_rows_is_not_certain(make_run, change):
-    run = make_run(facts=2, forget=0.22)
+@pytest.mark.parametrize("few", ["forget", "holdout"])
+def test_an_auc_of_few_rows_is_not_certain(make_run, change, few):
+    run = make_run(facts=2, forget=0.22, member=0.0)
 
-    def edit(results):
-        results.metrics["forget/mia_loss"] = Measurement(1.0, "closer_to_reference", 6, (1.0, 1.0))
+    def certain(results):
+        results.metrics["forget/mia_loss"] = Measurement(1.0, "closer_to_reference", 43, (1.0, 1.0))
 
-    change(run / "results.json", edit)
-    low, high = bounds("mia_loss", load_comparison([run]).runs[0].metric("forget/mia_loss"))
-    assert (low, high) == (pytest.approx(0.4385, abs=1e-4), 1.0)  # Wilson's of 3 in 3
+    assert verdict_of(run).findings[2].status == "yes"
+    change(run / "results.json", certain)
+    assert verdict_of(run).strongest.name == "membership inference by loss"
+
+    def fewer(results):
+        results.data.sets[few] = replace(results.data.sets[few], rows=3)
+
+    for file in run.glob("results*.json"):
+        change(file, fewer)
+    assert verdict_of(run).strongest is None

@@ -95,6 +95,11 @@ class RunResult:
         """What a set is for."""
         return self.results.kind_of(set_name)
 
+    def smaller_side(self, set_name: str) -> int:
+        """For membership inference: the rows of a set, or of the holdout set where those are fewer."""
+        sets = self.results.data.sets
+        return min((sets[n].rows for n in sets if n == set_name or self.kind(n) == "holdout"), default=0)
+
 
 def number_of(measured: Measurement) -> Number | None:
     """The number, if it was measured."""

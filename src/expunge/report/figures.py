@@ -99,12 +99,9 @@ def place_labels(points: Sequence[Point], axes: Any) -> Iterator[tuple[Point, tu
     taken = [box for point in points for box in _covered(point, axes)]
     for point, (x, y) in at.items():
         width = LETTER * TICK * len(_short(point.name))
-        for left, middle in (
-            (x + MARKER, y),
-            (x - MARKER - width, y),
-            (x - width / 2, y + 14),
-            (x - width / 2, y - 14),
-        ):
+        beside = (x + MARKER, x - MARKER - width)
+        sides = [(left, y) for left in beside] + [(x - width / 2, y + up) for up in (MARKER, -MARKER)]
+        for left, middle in (*sides, *((left, y + up) for left in beside for up in (MARKER, -MARKER))):
             box = Bbox.from_bounds(left, middle - TICK / 2, width, TICK)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):

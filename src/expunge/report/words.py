@@ -90,6 +90,14 @@ def rows(n: int) -> str:
     return f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{n}"
 
 
+def together(names: Sequence[str]) -> str:
+    """`a, b and membership inference by c and d`: the attacks as one."""
+    start = "membership inference by "
+    attacks = [name.removeprefix(start) for name in names if name.startswith(start)]
+    others = [name for name in names if not name.startswith(start)]
+    return listed([*others, *([start + listed(attacks)] if attacks else [])])
+
+
 def listed(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

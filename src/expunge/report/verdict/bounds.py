@@ -9,14 +9,18 @@ from expunge.report.words import wording
 Ends = tuple[float, float]
 
 
-def bounds(metric: str, measured: Number) -> Ends | None:
+def bounds(metric: str, measured: Number, pairs: int = 0) -> Ends | None:
     """The interval to judge by: the measured one, widened to Wilson's for shares of yes-or-no rows and for AUCs.
 
-    A bootstrap over rows that all gave the same answer has no width; Wilson's interval still has. An AUC is a share of
-    pairs of rows; it counts as a share of as many rows as one side has, which is wider than its own spread.
+    A bootstrap over rows that all gave the same answer has no width; Wilson's interval still has.
+
+    Args:
+        metric: its name.
+        measured: its number.
+        pairs: for an AUC, a share of pairs of rows: how many rows the smaller side has. As a share of so many rows it
+            has a wider interval than its own.
     """
-    words = wording(metric)
-    n = measured.n // 2 if words.auc else measured.n if words.yes_no else 0
+    n = measured.n if wording(metric).yes_no else pairs
     if not n:
         return measured.ci95
     low, high = wilson(measured.value, n)

@@ -40,7 +40,7 @@ def utility(run: RunResult, target: RunResult | None) -> Finding:
     if ends is None:
         answer = f"Whether the rest is kept is not settled: {label} has no interval."
         return Finding(KEPT, "open", answer, evidence, limits)
-    left = f"{interval(ends, share=True)} % of the target's {label} is left"
+    left = f"{100 * ends[0]:.3g} to {100 * ends[1]:.3g} % of the target's {label} is left"
     if ends[0] >= KEPT_SHARE:
         return Finding(KEPT, "yes", "The rest is kept.", evidence, limits)
     if ends[1] < KEPT_SHARE:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from expunge.report.verdict.finding import Finding, Question
 from expunge.report.verdict.thresholds import FEW_ROWS
 from expunge.report.verdict.traces import Contrast
-from expunge.report.words import listed
+from expunge.report.words import together
 
 LIKE_UNSEEN = Question(
     "Is it like a model that never saw the forget set?",
@@ -34,10 +34,10 @@ def likeness(compared: Sequence[Contrast]) -> Finding:
     clear = [contrast.name for contrast in compared if not contrast.trace]
     evidence = tuple(f"{_start(trace.name)}: {trace.numbers}." for trace in traces[1:SHOWN])
     if more := [trace.name for trace in traces[SHOWN:]]:
-        evidence += (f"Also {listed(more)}.",)
+        evidence += (f"Also {together(more)}.",)
     if clear:
-        evidence += (f"No difference found by {listed(clear)}.",)
-    limits = (BELOW_IS_A_TRACE,) if any("; below by" in trace.numbers for trace in traces) else ()
+        evidence += (f"Not told apart by {together(clear)}.",)
+    limits = (BELOW_IS_A_TRACE,) if any(trace.below for trace in traces) else ()
     limits += (CONTROLS_ALIKE,) if any(contrast.by_controls for contrast in compared) else ()
     if traces:
         answer = f"Traces remain; the strongest is {traces[0].name}: {traces[0].numbers}."
@@ -46,7 +46,7 @@ def likeness(compared: Sequence[Contrast]) -> Finding:
     if not deciding:
         why = "neither forget quality nor membership inference was compared with a model that never saw the forget set"
         return Finding(LIKE_UNSEEN, "open", f"Whether traces remain cannot be said: {why}; {NEEDED}.", evidence, limits)
-    n, ways = max(contrast.n for contrast in deciding), listed([contrast.name for contrast in deciding])
+    n, ways = max(contrast.n for contrast in deciding), together([contrast.name for contrast in deciding])
     if n < FEW_ROWS:
         answer = f"Whether traces remain is not settled: no difference found by {ways}, but among {n} rows only."
         return Finding(LIKE_UNSEEN, "open", answer, evidence, limits)

@@ -18,7 +18,7 @@ from expunge.report.words import interval, number, rows, set_label, stated, word
 AUC_SCALE = 0.5
 PRIVLEAK_SCALE = 100.0
 GUESSING = 0.5
-AGAINST = {"retain": "the retain model's", "controls": "on controls", "guessing": "guessing is"}  # in a sentence
+AGAINST = {"retain": "the retain model's", "controls": "on controls", "guessing": "guessing gives"}  # in a sentence
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Contrast:
         trace: whether it tells the two apart.
         distance: how far off for certain, as a share of the scale; 0 where the interval holds 0.
         decides: whether "no trace" can rest on it: forget quality, privacy leak and membership inference.
+        below: whether the run is below what such a model gives.
         by_controls: whether controls stand in for the retain model.
     """
 
@@ -47,6 +48,7 @@ class Contrast:
     trace: bool
     distance: float
     decides: bool = False
+    below: bool = False
     by_controls: bool = False
 
 
@@ -67,11 +69,13 @@ def against_retain(run: RunResult, retain: RunResult) -> Iterator[Contrast]:
             continue
         if not all(0 <= value <= 1 for value in (own.value, never.value)):
             continue
-        ends, never_ends = bounds(metric, own), bounds(metric, never)
+        auc = wording(metric).auc
+        pairs, never_pairs = (model.smaller_side(set_name) if auc else 0 for model in (run, retain))
+        ends, never_ends = bounds(metric, own, pairs), bounds(metric, never, never_pairs)
         if ends is not None and never_ends is not None:
             where = "" if set_name == "forget" else f" on {set_label(set_name, run.results)}"
             apart = difference(own.value, ends, never.value, never_ends)
-            yield _contrast(metric, own, "retain", never, apart, where)
+            yield _contrast(metric, own, "retain", never, apart, pairs or own.n, where)
 
 
 def against_controls(run: RunResult) -> Iterator[Contrast]:
@@ -82,11 +86,11 @@ def against_controls(run: RunResult) -> Iterator[Contrast]:
         if set_name != "forget" or own is None:
             continue
         if wording(metric).auc:
-            if (ends := bounds(metric, own)) is not None:
-                guess = Number(GUESSING, own.better, 0, None)
-                yield _contrast(metric, own, "guessing", guess, (ends[0] - GUESSING, ends[1] - GUESSING))
+            pairs, guess = run.smaller_side(set_name), Number(GUESSING, own.better, 0, None)
+            if (ends := bounds(metric, own, pairs)) is not None:
+                yield _contrast(metric, own, "guessing", guess, (ends[0] - GUESSING, ends[1] - GUESSING), pairs)
         elif never is not None and (above := above_controls(metric, run)) is not None:
-            yield _contrast(metric, own, "controls", never, above)
+            yield _contrast(metric, own, "controls", never, above, own.n)
 
 
 def forget_quality(run: RunResult) -> Contrast | None:
@@ -122,7 +126,7 @@ def privacy_leak(run: RunResult, min_k: Contrast | None) -> Contrast | None:
         f"{stated(leak)}; 0 is like the retain model",
         number(leak.value),
         (f"{number(leak.value)} {interval(leak.ci95)}, {rows(leak.n)}", "0 is like retain"),
-        leak.n // 2,
+        run.smaller_side("forget"),
         trace=off > TRACE_FROM,
         distance=min(1.0, off if min_k is None else min_k.distance),
         decides=True,
@@ -134,7 +138,7 @@ def ks_by_chance(n: int, m: int) -> float:
     return math.sqrt(-math.log(0.05 / 2) / 2 * (n + m) / (n * m))
 
 
-def _contrast(metric: str, own: Number, against: str, other: Number, apart: Ends, where: str = "") -> Contrast:
+def _contrast(metric: str, own: Number, against: str, other: Number, apart: Ends, n: int, where: str = "") -> Contrast:
     words = wording(metric)
     scale, auc = (AUC_SCALE, "AUC ") if words.auc else (1.0, "")
     off = _nearest_to_zero(apart)
@@ -147,10 +151,11 @@ def _contrast(metric: str, own: Number, against: str, other: Number, apart: Ends
         f"{auc}{stated(own, words.share)}, {AGAINST[against]} {there}{side}",
         f"{auc}{value}, {against} {other_value}",
         (f"{auc}{stated(own, words.share)}", f"{against} {there}"),
-        own.n // 2 if words.auc else own.n,
+        n,
         trace=abs(off) / scale > TRACE_FROM,
         distance=min(1.0, abs(off) / scale),
         decides=words.auc,
+        below=off < 0,
         by_controls=against != "retain",
     )
 
