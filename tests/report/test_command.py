@@ -43,6 +43,9 @@ def test_target_and_retain_results_of_ones_choice(make_run, make_results, tmp_pa
         done = expunge("report", make_run(), "--out", page, f"--{role}", given)
         assert done.returncode == 0, done.stderr
         assert "weights-given" in page.read_text()
+    alone = make_run("alone", target=False, retain=False)
+    assert "retain model" not in expunge("report", alone, "--out", page).stdout
+    assert "retain model" in expunge("report", alone, "--out", page, "--retain", given).stdout
 
 
 def test_a_truncated_file_is_named_without_a_traceback(make_run, tmp_path):

@@ -11,7 +11,7 @@ import yaml
 from expunge.errors import InputError
 from expunge.evaluation.results.schema import Measurement, load_results
 from expunge.report import write_report
-from expunge.report.figures import look
+from expunge.report.figures import Point, look, plane
 
 HOSTILE = {
     0: "<script>alert(1)</script>",
@@ -67,6 +67,7 @@ def test_names_of_runs_are_text_also_in_figures(make_run, tmp_path):
     page = Page(html)
     assert "img" not in page.tags
     assert page.text.count(hostile) > 3
+    assert hostile in Page(re.search(r"<svg.*?</svg>", html, flags=re.DOTALL).group()).text
 
 
 def test_the_page_needs_nothing_from_elsewhere(make_run, tmp_path):
@@ -118,6 +119,18 @@ def test_what_was_not_measured_is_listed_with_its_reason(make_run, tmp_path):
     assert "no retain model was given (--retain-model)" in gaps
 
 
+def test_nothing_is_missing_of_the_retain_model_where_others_are_compared_with_it(make_run, change, tmp_path):
+    def unmeasured(results):
+        results.summary.values["forget_quality"] = None
+        results.summary.reasons["forget_quality"] = "no retain model was given"
+
+    run = make_run()
+    change(run / "results.retain.json", unmeasured)
+    page = Page(written(run, tmp_path))
+    assert "the reference" in page.text
+    assert "no retain model was given" not in page.text
+
+
 def test_missing_files_beside_the_results_are_said(make_run, tmp_path):
     run = make_run()
     for name in ("train_log.jsonl", "environment.json", "recipe.yaml", "results.examples.parquet"):
@@ -137,8 +150,11 @@ def test_a_redacted_report_has_none_of_the_forget_texts(make_run, tmp_path):
     assert SECRET in plain
     redacted = written(run, tmp_path, redact=True)
     assert "Zyxomma" not in redacted
+    hidden = redacted.split("Retain set <small>")[0]
     for i in range(40):
-        assert f"volume {i}?" not in redacted.split("Retain set <small>")[0]
+        assert f"volume {i}?" not in hidden
+    assert "was born in" in plain.split("Retain set <small>")[0]
+    assert "was born in" not in hidden  # the right answers
     assert f"[hidden: {len(SECRET)} characters, digest " in redacted
     assert redacted.split("Retain set <small>")[1].count("volume") > 50  # other sets are shown
 
@@ -180,7 +196,7 @@ def test_a_set_of_another_name_is_hidden_by_what_it_is_for(make_run, change, tmp
 def test_a_redacted_report_has_no_name_of_a_file_folder_model_or_run(make_run, change, tmp_path):
     runs = [
         make_run(f"jane-doe-{i}", objective=name, fingerprint=f"weights-{i}")
-        for i, name in enumerate(("NPO+GD", "NPO+GD", "GA+GD"))
+        for i, name in enumerate(("NPO+GD", "NPO+GD", "objectives/jane_doe.py:Term"))
     ]
     spec = tmp_path / "jane-doe" / "world"
     for run in runs:
@@ -213,7 +229,14 @@ def test_a_redacted_report_has_no_name_of_a_file_folder_model_or_run(make_run, c
     )
     assert not re.findall(".{0,40}jane.{0,20}", html.lower())
     text = Page(html).text
-    for shown in ("NPO+GD #1", "NPO+GD #2", "adamw_torch", "no NLI model was given: --nli-model sileod/", "0.001"):
+    for shown in (
+        "NPO+GD #1",
+        "NPO+GD #2",
+        "custom objective",
+        "adamw_torch",
+        "no NLI model was given: --nli-model sileod/",
+        "0.001",
+    ):
         assert shown in text
 
 
@@ -301,6 +324,35 @@ def test_leaks_come_first_on_the_forget_set_and_damage_on_the_others(make_run, t
     assert "fact absent" in first["World facts"]
 
 
+def test_a_leak_of_any_run_comes_first(make_run, tmp_path):
+    runs = [make_run("a", objective="ME+GD", facts=0), make_run("b", objective="GA+GD", facts=2)]
+    forget = written(runs, tmp_path).split('class="question-set"')[1]
+    cards = ["contains the fact" in card.split("GA+GD</h5>")[1] for card in forget.split('<article class="card')[1:]]
+    assert cards == [True] * 2 + [False] * 38
+
+
+def test_a_long_set_is_cut_and_says_so(make_run, tmp_path):
+    html = written(make_run(suite="own", rows=120, retain=False), tmp_path)
+    assert "100 of 120 rows" in html
+    assert html.split('class="question-set"')[1].count('<article class="card') == 100
+
+
+def test_target_and_retain_model_are_drawn_in_ink_and_the_line_is_at_nine_tenths(make_run, tmp_path):
+    runs = [make_run(str(i), objective=name) for i, name in enumerate(("A", "B", "C"))]
+    svg = re.search(r"<svg.*?</svg>", written(runs, tmp_path), flags=re.DOTALL).group()
+    assert {series for series in range(7) if f"var(--s{series})" in svg} == {0, 1, 2}
+    target = load_results(runs[0] / "results.target.json").summary.values["model_utility"]
+    assert f"the rest counts as kept from {0.9 * target:.2f} on" in svg
+
+
+def test_whiskers_reach_from_low_to_high():
+    svg = plane([Point("a", 0.5, 0.5, (0.45, 0.7), (0.2, 0.55))], "x", "y", None)
+    lines = re.findall(r'<path d="M ([\d.]+) ([\d.]+) \s*L ([\d.]+) ([\d.]+) "[^>]*style="[^"]*var\(--s0\)', svg)
+    (left, y, right, _), (x, low, _, high) = (tuple(map(float, line)) for line in lines)
+    assert (right - x) / (x - left) == pytest.approx(4, abs=0.01)
+    assert (low - y) / (y - high) == pytest.approx(6, abs=0.01)  # pixels count downwards
+
+
 def test_intervals_in_the_figure_are_those_of_the_numbers(make_run, change, tmp_path):
     run = make_run(facts=10)
 
@@ -314,7 +366,7 @@ def test_intervals_in_the_figure_are_those_of_the_numbers(make_run, change, tmp_
     html = written(run, tmp_path)
     spoken = re.search(r"aria-label=\"(Utility-efficacy plane[^\"]*)", html).group(1).replace("\N{NO-BREAK SPACE}", " ")
     assert "1 − fact accuracy, higher is better" in html
-    assert re.search(r"; NPO\+GD at 0\.\d\d \[0\.\d\d, 0\.\d\d\], 0\.75 \[0\.55, 0\.88\]$", spoken)
+    assert re.search(r"; NPO\+GD at 0\.\d\d \[0\.\d\d, 0\.\d\d\], 0\.75 \[0\.55, 0\.88\];", spoken)
 
 
 def test_no_two_of_thirty_runs_look_alike():
@@ -338,3 +390,4 @@ def test_own_rows_have_their_utility_and_controls_on_the_page(make_run, tmp_path
     assert "Retain utility ↑" in text
     assert "Probability, above controls ↓" in text
     assert "Retain utility, higher is better" in text
+    assert re.search(r"Probability, above controls ↓ \(lower is better\) .{40,80} n = 40", text)

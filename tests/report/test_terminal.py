@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from expunge.evaluation.results.schema import Measurement
 from expunge.report import load_comparison, terminal_table
 
 
@@ -57,6 +58,19 @@ def test_80_columns_are_enough_for_two_lines_a_model(make_run, with_facts):
     else:  # two leading metrics leave less room for the name of a trace
         assert len([line for line in lines if line.strip()]) <= 4 * 5
     assert not any("…" in line for line in lines)
+
+
+def test_n_is_beside_the_number_where_it_differs(make_run, change):
+    run = make_run(facts=1)
+
+    def fewer(results):
+        results.metrics["forget/fact_accuracy"] = Measurement(0.05, "lower", 37, (0.0, 0.1))
+
+    change(run / "results.json", fewer)
+    text = printed([run])
+    assert text.count("n = 37") == 1
+    assert text.count("n = 40") == 2  # target and retain model
+    assert text.count("n = 160") == 1  # in the heading of the utility
 
 
 def test_one_run_is_said_in_sentences_too(make_run):

@@ -9,7 +9,7 @@ from expunge.evaluation.results.paired import utility_share
 from expunge.evaluation.results.schema import Measurement
 from expunge.report.load import load_comparison
 from expunge.report.verdict import best_first, judge
-from expunge.report.verdict.bounds import bounds, difference, wilson
+from expunge.report.verdict.bounds import above_controls, bounds, difference, wilson
 from expunge.report.verdict.thresholds import FEW_ROWS, NEAR_RETAIN
 
 
@@ -119,6 +119,11 @@ def test_between_the_two_nothing_is_settled(make_run):
     assert "the answers look gone, but fact accuracy may be up to 34.8 %, at most 20 % would do" in told(finding)
 
 
+def test_what_looks_still_there_is_said_so(make_run):
+    assert "the answers look still there, but" in forgetting(make_run(facts=10)).answer
+    assert "the answers look still there, but" in forgetting(own(make_run, facts=5, forget=0.2)).answer
+
+
 def test_few_rows_do_not_settle_even_a_perfect_count(make_run):
     finding = forgetting(make_run(facts=0, rows=20, retain_scores={"facts": 0}))
     assert finding.status == "open"
@@ -145,6 +150,18 @@ def test_a_target_that_may_have_known_it_is_not_taken_for_one_that_did(make_run)
     finding = forgetting(make_run(facts=0, target_scores={"facts": 10}))
     assert finding.status == "open"
     assert "it is not shown that the target model knew the forget set" in finding.answer
+
+
+def test_one_metric_that_may_have_been_known_leaves_it_open(make_run, change):
+    run = make_run(with_facts=False, forget=0.2, target_scores={"forget": 0.2})
+
+    def perhaps(results):
+        results.metrics["forget/probability"] = Measurement(0.32, "lower", 40, (0.25, 0.4))
+
+    change(run / "results.target.json", perhaps)
+    finding = forgetting(run)
+    assert "it is not shown that the target model knew" in finding.answer
+    assert finding.short == "forgetting not settled"
 
 
 def test_a_metric_that_the_target_never_had_does_not_decide(make_run, change):
@@ -241,6 +258,12 @@ def test_own_rows_the_target_never_knew_are_noticed(make_run):
     assert "no better than controls that it never saw" in verdict.headline
 
 
+def test_controls_are_paired_where_both_sets_have_as_many_rows(make_run):
+    run = load_comparison([own(make_run, with_facts=False, forget=0.2)]).runs[0]
+    assert above_controls("probability", run) == run.results.summary.ci95["probability_above_holdout"]
+    assert run.summary("probability_above_holdout").n == 40
+
+
 def test_few_controls_settle_nothing(make_run):
     finding = forgetting(own(make_run, facts=0, rows=15, forget=0.2))
     assert finding.status == "open"
@@ -294,6 +317,14 @@ def test_utilities_over_other_parts_are_not_compared(make_run):
     both = verdict_of(make_run("both", facts=1, without=("real_authors",))).findings[1]
     assert both.status == "yes"
     assert "Over 6 measured parts only" in told(both)
+
+
+def test_a_target_without_any_utility_is_nothing_to_compare_with(make_run, change):
+    run = make_run(facts=1)
+    change(run / "results.target.json", lambda results: results.summary.values.update(model_utility=0.0))
+    finding = verdict_of(run).findings[1]
+    assert finding.status == "open"
+    assert "the target's own model utility is 0.00 [" in finding.answer
 
 
 def test_the_share_of_a_model_with_itself_is_one(make_run):
@@ -364,6 +395,8 @@ def test_the_strongest_trace_is_the_farthest_off_on_its_own_scale(make_run, chan
     assert verdict.strongest.distance > 0.5
     finding = verdict.findings[2]
     assert finding.answer.startswith(f"Traces remain; the strongest is {verdict.strongest.name}: AUC ")
+    other = {"membership inference by loss", "membership inference by min-k"} - {verdict.strongest.name}
+    assert finding.evidence[0].startswith(other.pop().capitalize())  # with its numbers; the strongest is in the answer
     for other in ("Probability: 0.4", "ROUGE-L recall: 0.4", "forget quality"):
         assert other in told(finding)
 
@@ -388,6 +421,30 @@ def test_a_privacy_leak_tells_models_apart(make_run, change, leak, interval, sta
     finding = verdict_of(run).findings[2]
     assert finding.status == status
     assert ("privacy leak: -60.00 [-80.00, -40.00], n = 80" in told(finding)) == (status == "no")
+
+
+def test_a_small_difference_of_aucs_is_twice_as_much_of_its_scale(make_run, change):
+    run = make_run(facts=2, forget=0.22, member=0.0)
+    for file, value in (("results.json", 0.54), ("results.retain.json", 0.5), ("results.target.json", 0.9)):
+
+        def surely(results, value=value):
+            results.metrics["forget/mia_loss"] = Measurement(value, "closer_to_reference", 80_000, (value, value))
+            results.data.sets.update({n: replace(rows, rows=40_000) for n, rows in results.data.sets.items()})
+
+        change(run / file, surely)
+    assert verdict_of(run).strongest.name == "membership inference by loss"
+
+
+def test_a_privacy_leak_is_as_far_off_as_its_attack(make_run, change):
+    run = make_run(facts=2, forget=0.22, member=4.0)
+
+    def leaking(results):
+        results.summary.values["privleak"], results.summary.ci95["privleak"] = -100.0, (-100.0, -100.0)
+
+    change(run / "results.json", leaking)
+    verdict = verdict_of(run)
+    assert verdict.strongest.name.startswith("membership inference")
+    assert "rivacy leak: -100.00" in told(verdict.findings[2])
 
 
 def test_perplexity_has_no_scale_to_be_ranked_on(make_run, change):
@@ -454,4 +511,5 @@ def test_an_auc_of_few_rows_is_not_certain(make_run, change, few):
 
     for file in run.glob("results*.json"):
         change(file, fewer)
+    assert verdict_of(run).findings[2].status == "yes"  # by forget quality
     assert verdict_of(run).strongest is None

@@ -85,7 +85,10 @@ def plane(points: Sequence[Point], x_label: str, y_label: str, kept_from: float 
     for point, (x, y) in place_labels(points, axes):
         axes.annotate(_short(point.name), (x, y), xycoords="figure pixels", fontsize=TICK, color=INK, va="center")
     figure.legend(loc="lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=LABEL, handletextpad=0.3)
-    return _svg(figure, "plane", "Utility-efficacy plane: " + "; ".join(_spoken(p) for p in points))
+    said = [*map(_spoken, points)]
+    if kept_from is not None:
+        said.append(f"the rest counts as kept from {number(kept_from)} on")
+    return _svg(figure, "plane", "Utility-efficacy plane: " + "; ".join(said))
 
 
 def place_labels(points: Sequence[Point], axes: Any) -> Iterator[tuple[Point, tuple[float, float]]]:

@@ -21,7 +21,7 @@ from expunge.report.comparison import Comparison, RunResult
 from expunge.report.load import load_comparison
 from expunge.report.redaction import redact as redacted
 from expunge.report.tables import fingerprints, gaps, glossary, overview, settings, tables
-from expunge.report.verdict import STATUSES, Verdict, best_first, judge, thresholds
+from expunge.report.verdict import Status, Verdict, best_first, judge, thresholds
 from expunge.report.verdict.forgotten import FORGOTTEN
 from expunge.report.verdict.kept import KEPT
 from expunge.report.verdict.likeness import LIKE_UNSEEN
@@ -113,12 +113,8 @@ def render(comparison: Comparison, redact: bool = False) -> str:
 
 
 def outcome(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """Runs with the same answers to all three questions, the best first: status, words, names."""
-    groups: dict[tuple[int, str], list[str]] = {}
+    """Runs with the same answers to all three questions, in order of the first: status, words, names."""
+    groups: dict[tuple[Status, str], list[str]] = {}
     for each in judged:
-        key = (STATUSES.index(each.verdict.status), each.verdict.words)
-        groups.setdefault(key, []).append(each.run.name)
-    return [
-        {"status": STATUSES[rank], "words": words, "names": ", ".join(names)}
-        for (rank, words), names in sorted(groups.items(), key=lambda item: item[0][0])
-    ]
+        groups.setdefault((each.verdict.status, each.verdict.words), []).append(each.run.name)
+    return [{"status": status, "words": words, "names": ", ".join(names)} for (status, words), names in groups.items()]

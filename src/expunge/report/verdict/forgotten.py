@@ -32,6 +32,12 @@ NOTHING_TO_COMPARE = (
 )
 
 
+Level = Literal["near", "between", "above"]
+Known = Literal["yes", "no", "not shown"]
+KNOWN: dict[Level, Known] = {"above": "yes", "near": "no", "between": "not shown"}
+"""Whether the target knew what it was to forget, by where it stood itself."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a run stands on one leading metric.
@@ -47,8 +53,8 @@ class Standing:
     """
 
     metric: str
-    level: Literal["near", "between", "above"] | None
-    known: Literal["yes", "no", "not shown"] | None
+    level: Level | None
+    known: Known | None
     numbers: str
     allowed: str = ""
     reach: str = ""
@@ -119,7 +125,7 @@ def against_retain(metric: str, run: RunResult, target: RunResult | None, retain
     return Standing(
         metric,
         level=_level(ends, limit),
-        known=None if before is None else _known(before, bounds(metric, before), limit),
+        known=None if before is None else KNOWN[_level(bounds(metric, before), limit)],
         numbers=f"{stated(own, share)}, the retain model's {stated(never, share)}",
         allowed=number(limit, share),
         reach="anything" if ends is None else f"up to {number(ends[1], share)}",
@@ -139,7 +145,7 @@ def against_controls(metric: str, run: RunResult, target: RunResult | None) -> S
     return Standing(
         metric,
         level=_level(ends, NEAR_RETAIN),
-        known=None if before is None else _known(before, ends_before, NEAR_RETAIN),
+        known=None if before is None else KNOWN[_level(ends_before, NEAR_RETAIN)],
         numbers=f"{stated(own, share)}, on controls {stated(never, share)}",
         allowed=f"{number(NEAR_RETAIN, share)} above the controls",
         reach="anything" if ends is None else f"up to {number(ends[1], share)} above the controls",
@@ -147,18 +153,10 @@ def against_controls(metric: str, run: RunResult, target: RunResult | None) -> S
     )
 
 
-def _level(ends: Ends | None, limit: float) -> Literal["near", "between", "above"]:
+def _level(ends: Ends | None, limit: float) -> Level:
     if ends is None or ends[0] <= limit < ends[1]:
         return "between"
     return "near" if ends[1] <= limit else "above"
-
-
-def _known(before: Number, ends: Ends | None, limit: float) -> Literal["yes", "no", "not shown"]:
-    """Whether the target was above the limit: what was not there cannot be forgotten."""
-    if before.value == 0:
-        return "no"
-    level = _level(ends, limit)
-    return {"above": "yes", "near": "no", "between": "not shown"}[level]
 
 
 def _nothing_to_forget(
