@@ -1,9 +1,9 @@
-"""How long rows take from their files to the first step: read, checked, paired and tokenised; many rows, and a long one.
+"""Seconds from files of rows to the first step: read, checked, paired and tokenised; many rows, and a long passage.
 
     python benchmarks/rows.py --json benchmarks/results/rows.json
 
-100,000 made-up rows of TOFU's length, a tenth of them to be forgotten, and a passage of 10 MB. Seconds are of the wall and
-of all cores together (cpu). The tokenizer is a byte-level BPE, trained here on such rows.
+100,000 made-up rows of TOFU's length, a tenth of them to be forgotten, and a passage of 10 MB. Seconds are of the wall
+and of all cores together (cpu). The tokenizer is a byte-level BPE, trained here on such rows.
 """
 
 import argparse

@@ -46,6 +46,19 @@ def test_controls_are_paired_row_by_row(model, tokenizer) -> None:
     assert "forget_quality" not in result.summary.values
 
 
+def test_retain_rows_have_a_utility_of_their_own(model, tokenizer) -> None:
+    data = {"forget": question_rows(["ada", "bob"]), "retain": question_rows(["eve", "dan", "red"])}
+    result = evaluate(model, tokenizer, suite="own", data=data)
+    parts = [values(result, "retain", metric).mean() for metric in ("probability", "rougeL_recall")]
+    assert result.summary.values["retain_utility"] == pytest.approx(0 if 0 in parts else 2 / sum(1 / p for p in parts))
+    assert result.summary.parts["retain_utility"] == ["retain/probability", "retain/rougeL_recall"]
+    assert len(result.summary.ci95["retain_utility"]) == 2
+    assert "model_utility" not in result.summary.values  # that is the papers', over other sets
+    alone = evaluate(model, tokenizer, suite="own", data={"forget": data["forget"]})
+    assert alone.summary.values["retain_utility"] is None
+    assert "retain: not given" in alone.summary.reasons["retain_utility"]
+
+
 def test_controls_of_another_number_are_not_paired(model, tokenizer) -> None:
     data = {"forget": question_rows(["ada", "bob", "eve"]), "holdout": question_rows(["red", "blue"])}
     result = evaluate(model, tokenizer, suite="own", data=data)

@@ -6,12 +6,12 @@ import pytest
 
 from evaluation.tiny import causal_tokenizer, evaluate, question_rows, tiny_model
 from expunge.data import Row
+from expunge.evaluation.results.schema import Measurement
 from expunge.metrics import METRICS
 from expunge.report import write_report
 from expunge.report.load import load_comparison
 from expunge.report.verdict import judge
 from expunge.report.words import number
-from signed import change
 
 
 @pytest.fixture(scope="module")
@@ -43,28 +43,35 @@ def test_the_rates_lead_the_verdict(results) -> None:
     found = judge(comparison.runs[0], comparison.target, None).findings[0]
     assert "leak rate" in found.evidence[0].lower()
     assert comparison.target.metric("forget/leak_rate").value == 0
-    assert "did not know the forget set" in found.answer
+    assert found.answer == "Nothing to forget: the target model's leak rate on the forget set is 0."
 
 
-def test_what_was_not_there_cannot_become_rarer(make_run) -> None:
+def test_what_was_not_there_cannot_become_rarer(make_run, change) -> None:
     folder = make_run(facts=0, retain=False)
-    target = folder / "results.target.json"
-    change(target, lambda raw: raw["metrics"]["forget/fact_accuracy"].update(value=0.0))
+
+    def ignorant(results):
+        results.metrics["forget/fact_accuracy"] = Measurement(0.0, "lower", 40, (0.0, 0.1))
+
+    change(folder / "results.target.json", ignorant)
     comparison = load_comparison([folder])
     found = judge(comparison.runs[0], comparison.target, None).findings[0]
     assert found.status == "open"
-    assert "did not know the forget set" in found.answer
+    assert found.answer.startswith("Nothing to forget")
 
 
-def test_the_cost_of_a_run_is_a_count(make_run, tmp_path) -> None:
+def test_the_cost_of_a_run_is_a_count(make_run, change, tmp_path) -> None:
     folder = make_run()
-    change(folder / "results.json", lambda raw: raw["summary"].update(flops=1.25e15, flops_tokens=5400))
+    change(folder / "results.json", lambda r: r.summary.values.update({"flops": 1.25e15, "flops_tokens": 5400}))
     cost = load_comparison([folder]).runs[0].summary("flops")
     assert (cost.n, cost.ci95, cost.better) == (5400, None, "lower")
     page = write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "1.25e+15" in page
-    why = "the run's log does not count this"
-    change(folder / "results.json", lambda raw: (raw["summary"].update(flops=None), raw["reasons"].update(flops=why)))
+
+    def uncounted(results):
+        results.summary.values["flops"] = None
+        results.summary.reasons["flops"] = "the run's log does not count this"
+
+    change(folder / "results.json", uncounted)
     assert "does not count this" in write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
 
 

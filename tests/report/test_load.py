@@ -1,17 +1,18 @@
 """What a user sees when files are missing, cut short, or do not belong together."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from expunge.errors import InputError
 from expunge.report import load_comparison
-from signed import change
+from signed import change as change_json
 
 
 def test_a_run_folder_brings_target_and_retain_model(make_run):
     comparison = load_comparison([make_run(objective="IDK+AP")])
-    assert [model.name for model in comparison.models] == ["target", "IDK+AP", "retain model"]
+    assert [model.name for model in comparison.models] == ["target", "retain model", "IDK+AP"]
     run = comparison.runs[0]
     assert run.metric("forget/fact_accuracy").n == 40
     assert run.metric("forget/entailment") is None
@@ -26,7 +27,7 @@ def test_a_results_file_with_another_name_finds_its_companions(tmp_path, make_re
     make_results(tmp_path / "npo.json")
     make_results(tmp_path / "npo.retain.json", fingerprint="weights-r")
     comparison = load_comparison([tmp_path / "npo.json"])
-    assert [model.name for model in comparison.models] == ["npo", "retain model"]
+    assert [model.name for model in comparison.models] == ["retain model", "npo"]
     assert set(comparison.runs[0].missing) == {"recipe.yaml", "train_log.jsonl", "environment.json"}
 
 
@@ -48,7 +49,7 @@ def broken(run, name, edit):
 
 
 def edit_json(run, **changes):
-    change(run / "results.json", lambda content: content.update(changes))
+    change_json(run / "results.json", lambda content: content.update(changes))
 
 
 CASES = {
@@ -108,9 +109,21 @@ def test_runs_measured_on_different_rows_are_not_compared(make_run):
         load_comparison([make_run("a"), make_run("b", data_fingerprint="rows-1", target=False, retain=False)])
 
 
-def test_runs_measured_by_different_suites_are_not_compared(make_run):
+@pytest.mark.parametrize("name", ["forget", "retain", "world_facts"])
+def test_one_set_of_other_rows_is_enough(make_run, change, name):
+    run = make_run()
+
+    def other_rows(results):
+        results.data.sets[name] = replace(results.data.sets[name], fingerprint="rows-1")
+
+    change(run / "results.retain.json", other_rows)
+    with pytest.raises(InputError, match=f"different rows of the set '{name}'"):
+        load_comparison([run])
+
+
+def test_runs_measured_by_different_suites_are_not_compared(make_run, change):
     second = make_run("b", target=False, retain=False)
-    edit_json(second, suite="closer_look")
+    change(second / "results.json", lambda results: replace(results, suite="closer_look"))
     with pytest.raises(InputError, match="'closer_look'"):
         load_comparison([make_run("a"), second])
 

@@ -26,6 +26,7 @@ from expunge.evaluation.suites.judged import with_judges
 from expunge.metrics import Better
 from expunge.metrics.bootstrap import interval, resampled_means
 from expunge.metrics.membership import auc, resampled_aucs
+from expunge.runs import table_path
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,29 @@ def compare(paths: Sequence[str | Path], suite: str | Suite | None = None) -> li
         suite: the custom suite that they were measured with; a shipped one is known from the files.
 
     Raises:
-        InputError: fewer than two, of different suites or rows, or of a suite that is not there.
+        InputError: fewer than two, purged, of different suites or rows, or of a suite that is not there.
     """
     if len(paths) < 2:
         raise InputError("Two results or more are compared: expunge compare A.json B.json ...")
     files = [Path(path) / "results.json" if Path(path).is_dir() else Path(path) for path in paths]
     results = [load_results(file) for file in files]
+    for file, found in zip(files, results, strict=True):
+        if found.table is None:
+            raise InputError(
+                f"{file}: its table of examples is not there ({table_path(file).name}; `expunge purge` deletes it), so "
+                "that no row can be paired. `expunge report` still shows both results' numbers, each with its own "
+                "interval. For differences, measure again with `expunge eval`."
+            )
     given = results[0].recipe
     fluency = (given.get("fluency_model") or {}).get("name")
     judges = JudgeModels(classifiers=given.get("classifiers") or {}, fluency_model=fluency)
     suite = with_judges(_suite_of(files[0], results[0], suite), judges)
-    found: list[Difference] = []
+    differing: list[Difference] = []
     for file, other in zip(files[1:], results[1:], strict=True):
         check_comparable(files[0], results[0], file, other)
         name = file.parent.name if file.name == "results.json" and file.parent.name else file.stem
-        found.extend(differences(name, suite, results[0], other))
-    return found
+        differing.extend(differences(name, suite, results[0], other))
+    return differing
 
 
 def _suite_of(file: Path, results: Results, given: str | Suite | None) -> Suite:

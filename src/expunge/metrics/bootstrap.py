@@ -1,12 +1,14 @@
 """95 % intervals: by bootstrap over examples, the same draws for every metric of a set; Wilson's for shares."""
 
 from functools import cache
+from math import ceil, floor
 
 import numpy as np
 
 DRAWS = 1000
 LEVEL = 0.95
 SEED = 0
+ROUNDING = 1e-9  # of a share times its rows, which should be whole
 
 
 @cache
@@ -47,8 +49,11 @@ def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval (1927) of a share of `n` rows that each gave yes or no."""
+    """Wilson's 95 % score interval (1927) of a share of `n` rows; where it is no whole number of rows, the wider."""
     from scipy.stats import binomtest
 
-    ends = binomtest(round(share * n), n).proportion_ci(LEVEL, method="wilson")
-    return float(ends.low), float(ends.high)
+    low, high = (
+        binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+        for count in (floor(share * n + ROUNDING), ceil(share * n - ROUNDING))
+    )
+    return float(low.low), float(high.high)

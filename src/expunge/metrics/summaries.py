@@ -29,6 +29,12 @@ SUMMARIES = {
     "model_utility_partial": Described(
         "higher", "Model utility (partial)", "model utility over the scores that were measured"
     ),
+    "retain_utility": Described(
+        "higher", "Retain utility", "harmonic mean of probability and ROUGE-L recall on the user's own retain rows"
+    ),
+    "retain_utility_partial": Described(
+        "higher", "Retain utility (partial)", "retain utility over the scores that were measured"
+    ),
     "forget_efficacy": Described("higher", "Forget efficacy", "1 minus the mean of the scores on the forget set"),
     "forget_efficacy_partial": Described(
         "higher", "Forget efficacy (partial)", "forget efficacy over the scores there are"

@@ -15,6 +15,7 @@ from expunge.data.style import PromptStyle
 from expunge.errors import InputError
 from expunge.models.checks import check_finite_weights, check_keys, check_loading, check_tokenizer
 from expunge.models.fingerprint import fingerprint_tokenizer
+from expunge.models.hub import check_hub_name
 from expunge.models.quantized import keep_unpacked, quantization_config, without_bitsandbytes
 
 
@@ -122,7 +123,7 @@ def resolve_folder(path: str | Path) -> str:
     """Find what to load: `path` itself, or `model` / `adapter` in a run folder; a Hub name is left as it is.
 
     Raises:
-        InputError: A local path that does not exist, is not a folder, or holds no model.
+        InputError: A local path that does not exist, is not a folder, or holds no model; a name the Hub does not have.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -131,10 +132,7 @@ def resolve_folder(path: str | Path) -> str:
                 _refuse_pickles(candidate)
                 return str(candidate)
         raise InputError(f"{path}: not a model folder (no config.json and no adapter_config.json in it).")
-    text = str(path)
-    if folder.exists() or text.startswith((".", "/", "~")) or text.count("/") > 1:
-        raise InputError(f"{path}: no such model folder.")
-    return text
+    return check_hub_name(str(path))
 
 
 def kept_style(path: str | Path) -> PromptStyle | None:

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from expunge.report.load import Comparison, Example
-from expunge.report.redaction import Redaction
+from expunge.report.comparison import Comparison, Example
 from expunge.report.words import number, set_label, wording
 
 FIRST_SHOWN = {True: 6, False: 3}  # questions of a forget set, and of another, before "show all"
 EMBEDDED = 100  # questions of each set in the page at most; all are in the examples table
-SCORES = ("fact_accuracy", "rougeL_recall", "probability")  # printed under each answer
+SCORES = ("fact_accuracy", "rougeL_recall", "rougeL_f1", "probability")  # printed under each answer
 
 
-def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]]:
+def answers(comparison: Comparison) -> list[dict[str, Any]]:
     """Questions by set with each model's answer, the telling ones first."""
     by_model = [{(e.set, e.index): e for e in model.examples} for model in comparison.models]
     own = [{(e.set, e.index): e for e in run.examples} for run in comparison.runs]
@@ -20,8 +19,7 @@ def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]
     groups = []
     for name in dict.fromkeys(set_name for set_name, _ in keys):
         of_set = [key for key in keys if key[0] == name]
-        kind = comparison.models[0].kind(name)
-        forget = kind == "forget"
+        forget = comparison.models[0].kind(name) == "forget"
         of_set.sort(key=lambda key: _order([examples[key] for examples in own if key in examples], forget))
         cards = []
         for key in of_set[:EMBEDDED]:
@@ -29,13 +27,13 @@ def answers(comparison: Comparison, redaction: Redaction) -> list[dict[str, Any]
             first = next(row for row in rows if row is not None)
             cards.append(
                 {
-                    "question": redaction.shown(kind, first.question),
+                    "question": first.question,
                     "index": first.index,
-                    "answer": redaction.shown(kind, first.answer),
+                    "answer": first.answer,
                     "answers": [
                         (
                             model.name,
-                            row.generation and redaction.shown(kind, row.generation) if row else None,
+                            row.generation if row else None,
                             _scores(row) if row else "",
                         )
                         for model, row in zip(comparison.models, rows, strict=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from expunge.report.load import Comparison
+from expunge.report.comparison import Comparison
 
 
 def doubts(comparison: Comparison) -> list[str]:

@@ -1,20 +1,26 @@
 """Figures as inline SVG: small, no fonts or colours of their own, readable in light and dark mode and in print.
 
 Matplotlib draws with placeholder colours; each becomes a CSS variable of the page (`var(--ink)`, `var(--s0)`, ...), so
-that one SVG serves both modes. Text stays text, in the page's font.
+that one SVG serves both modes. Text stays text, in the page's font: it may be wider than matplotlib's, so that room is
+left around it.
 """
 
+import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from expunge.report.load import Step
-from expunge.report.words import printable
+from expunge.report.comparison import Step
+from expunge.report.words import interval, number, printable
 
 INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
 SERIES = tuple(f"#0102{i:02x}" for i in range(7))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LABEL, TICK = 11, 10  # sizes of text
+LETTER = 0.62  # width of a letter, in sizes: that of a wide font
+MARKER = 12  # pixels around the middle of a point that its marker needs
 LONGEST_CURVE = 400  # points per curve; more are thinned evenly, which the caption says
 _CSS = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {c: f"s{i}" for i, c in enumerate(SERIES)}
 
@@ -31,26 +37,33 @@ class Point:
     reference: bool = False  # the target or the retain model: drawn in ink, not in a series colour
 
 
+def look(series: int) -> tuple[str, str]:
+    """Colour and marker of the n-th run: both change from one to the next, and 49 differ."""
+    return SERIES[series % len(SERIES)], MARKERS[(series + series // len(SERIES)) % len(MARKERS)]
+
+
 def plane(points: Sequence[Point], x_label: str, y_label: str, kept_from: float | None) -> str:
     """The utility-efficacy plane; the upper right corner is good.
 
     Args:
-        points: target, objectives and retain model.
-        x_label: what x is, with its direction.
-        y_label: what y is, with its direction.
+        points: target, retain model and runs.
+        x_label: what x is; higher is better.
+        y_label: what y is; higher is better.
         kept_from: utility from which the rest counts as kept, drawn as a line; None without a target model.
     """
-    figure, axes = _figure("plane", 5.2, 4.2 + 0.25 * ((len(points) + 1) // 2))
+    width, drawn, legend = 5.6, 3.9, 0.25 * ((len(points) + 1) // 2) + 0.1  # inches
+    height = drawn + legend
+    figure, axes = _figure("plane", width, height)
+    figure.subplots_adjust(left=0.09, right=0.95, bottom=(legend + 0.62) / height, top=1 - 0.36 / height)
     if kept_from is not None:
-        axes.axvline(kept_from, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="utility counts as kept")
-    series = 0
+        axes.axvline(kept_from, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    runs = [point for point in points if not point.reference]
     for point in points:
         if point.reference:
             color, marker, face = INK, "*" if point.name == "target" else "p", PAPER
         else:
-            color = face = SERIES[series % len(SERIES)]
-            marker = MARKERS[series % len(MARKERS)]
-            series += 1
+            color, marker = look(runs.index(point))
+            face = color
         axes.errorbar(
             point.x,
             point.y,
@@ -67,10 +80,52 @@ def plane(points: Sequence[Point], x_label: str, y_label: str, kept_from: float 
         )
     axes.set_xlim(*_span([x for p in points for x in (p.x, *(p.x_interval or ()))]))
     axes.set_ylim(*_span([y for p in points for y in (p.y, *(p.y_interval or ()))]))
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=11, handletextpad=0.3)
-    return _svg(figure, "plane", "Utility-efficacy plane: " + "; ".join(_spoken(p) for p in points))
+    axes.set_xlabel(f"{x_label}, higher is better →")
+    axes.set_title(f"↑ {y_label}, higher is better", fontsize=LABEL, loc="left", color=INK, x=-0.07)
+    for point, (x, y) in place_labels(points, axes):
+        axes.annotate(_short(point.name), (x, y), xycoords="figure pixels", fontsize=TICK, color=INK, va="center")
+    figure.legend(loc="lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=LABEL, handletextpad=0.3)
+    said = [*map(_spoken, points)]
+    if kept_from is not None:
+        said.append(f"the rest counts as kept from {number(kept_from)} on")
+    return _svg(figure, "plane", "Utility-efficacy plane: " + "; ".join(said))
+
+
+def place_labels(points: Sequence[Point], axes: Any) -> Iterator[tuple[Point, tuple[float, float]]]:
+    """Where names fit beside their points, in pixels (left end, middle); a name that would cover something is left out.
+
+    All names are in the legend.
+    """
+    from matplotlib.transforms import Bbox
+
+    frame, at = axes.get_window_extent(), {p: axes.transData.transform((p.x, p.y)) for p in points}
+    taken = [box for point in points for box in _covered(point, axes)]
+    for point, (x, y) in at.items():
+        width = LETTER * TICK * len(_short(point.name))
+        beside = (x + MARKER, x - MARKER - width)
+        sides = [(left, y) for left in beside] + [(x - width / 2, y + up) for up in (MARKER, -MARKER)]
+        for left, middle in (*sides, *((left, y + up) for left in beside for up in (MARKER, -MARKER))):
+            box = Bbox.from_bounds(left, middle - TICK / 2, width, TICK)
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                yield point, (left, middle)
+                break
+
+
+def _covered(point: Point, axes: Any) -> Iterator[Any]:
+    """What a point's marker and whiskers cover, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    x, y = axes.transData.transform((point.x, point.y))
+    yield Bbox.from_bounds(x - MARKER / 2, y - MARKER / 2, MARKER, MARKER)
+    for ends in (
+        point.x_interval and [(x, point.y) for x in point.x_interval],
+        point.y_interval and [(point.x, y) for y in point.y_interval],
+    ):
+        if ends:
+            (left, low), (right, high) = axes.transData.transform(ends)
+            yield Bbox.from_extents(left - 1, low - 1, right + 1, high + 1)
 
 
 def curve(name: str, title: str, steps: Sequence[Step], values: Sequence[float | None], log: bool = False) -> str:
@@ -83,8 +138,8 @@ def curve(name: str, title: str, steps: Sequence[Step], values: Sequence[float |
         values: one per step, None where there is none.
         log: logarithmic axis, for values over several decades.
     """
-    figure, axes = _figure(name, 3.4, 2.3, layout="none")  # measuring text for a layout takes longer than drawing
-    figure.subplots_adjust(left=0.19, right=0.97, bottom=0.21, top=0.88)
+    figure, axes = _figure(name, 3.4, 2.3)
+    figure.subplots_adjust(left=0.21, right=0.94, bottom=0.22, top=0.87)
     kept = range(0, len(steps), -(-len(steps) // LONGEST_CURVE))
     x = [steps[i].step for i in kept]
     y = [float("nan") if values[i] is None else values[i] for i in kept]
@@ -92,7 +147,9 @@ def curve(name: str, title: str, steps: Sequence[Step], values: Sequence[float |
     if log:
         axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")  # the defaults write formulas, or many zeros
-    axes.set_title(title, fontsize=11, loc="left", color=INK)
+    axes.yaxis.set_minor_formatter("")
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title(title, fontsize=LABEL, loc="left", color=INK)
     axes.set_xlabel("optimiser step")
     known = [value for value in values if value is not None]
     return _svg(figure, name, f"{title}: from {known[0]:.4g} at the first to {known[-1]:.4g} at the last logged step")
@@ -116,17 +173,21 @@ def _short(name: str) -> str:
 
 
 def _spoken(point: Point) -> str:
-    return f"{printable(point.name)} at {point.x:.2f}, {point.y:.2f}"
+    x, y = (f"{number(v)} {interval(e)}" for v, e in ((point.x, point.x_interval), (point.y, point.y_interval)))
+    return f"{printable(point.name)} at {x}, {y}"
 
 
-def _figure(name: str, width: float, height: float, layout: str = "constrained"):
-    """A figure of `width` x `height` inches at 72 units each; not through pyplot, whose state is global."""
+def _figure(name: str, width: float, height: float) -> tuple[Any, Any]:
+    """A figure of `width` x `height` inches at 72 units each; not through pyplot, whose state is global.
+
+    Without a layout engine: measuring text for one takes longer than drawing.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_style(name)):
-        figure = Figure(figsize=(width, height), dpi=72, layout=layout)
+        figure = Figure(figsize=(width, height), dpi=72)
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
     axes.grid(color=GRID, linewidth=0.8)
@@ -143,21 +204,19 @@ def _style(name: str) -> dict[str, object]:
         "text.parse_math": False,  # a model called "$x$" is not a formula
         "axes.edgecolor": MUTED,
         "axes.labelcolor": INK,
-        "axes.labelsize": 11,
+        "axes.labelsize": LABEL,
         "xtick.color": MUTED,
         "ytick.color": MUTED,
         "xtick.labelcolor": INK,
         "ytick.labelcolor": INK,
-        "xtick.labelsize": 10,
-        "ytick.labelsize": 10,
+        "xtick.labelsize": TICK,
+        "ytick.labelsize": TICK,
         "axes.formatter.useoffset": False,
     }
 
 
-def _svg(figure, name: str, spoken: str) -> str:
+def _svg(figure: Any, name: str, spoken: str) -> str:
     """The figure as an <svg> element: placeholder colours as CSS variables, ids unique on the page, described."""
-    import html
-
     import matplotlib
 
     buffer = io.StringIO()

@@ -1,7 +1,7 @@
-"""Reading what a report is about: run folders and results files into plain values. Nothing is judged here."""
+"""Reading run folders and results files into a comparison. Nothing is judged here."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -11,109 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from expunge.errors import InputError
 from expunge.evaluation.results.comparable import check_comparable
-from expunge.evaluation.results.schema import Measurement, Results, load_results, read_object
+from expunge.evaluation.results.schema import load_results, read_object
 from expunge.evaluation.results.table import TEXT_COLUMNS
-from expunge.metrics.base import Better
-from expunge.metrics.summaries import SUMMARIES
+from expunge.report.comparison import Comparison, Example, RunResult, Step
 from expunge.runs import ENVIRONMENT, RECIPE, RESULTS, TRAIN_LOG, companion_path, table_path
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Number:
-    """A measured value with the rows it rests on, its 95 % interval and the direction that is good."""
-
-    value: float
-    better: Better
-    n: int
-    ci95: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row of the examples table: the question, the right answer, what the model said, and its scores."""
-
-    set: str
-    index: int
-    question: str
-    answer: str
-    generation: str | None
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One logged training step; `seconds` since the start, `tokens` so far."""
-
-    step: int
-    loss: float | None
-    terms: Mapping[str, float | None] = field(default_factory=dict)
-    epoch: float | None = None
-    grad_norm: float | None = None
-    learning_rate: float | None = None
-    seconds: float | None = None
-    tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """One evaluated model; `steps`, `recipe` and `environment` are empty where it was not made by `expunge unlearn`."""
-
-    name: str
-    path: Path
-    results: Results
-    examples: tuple[Example, ...] = ()
-    steps: tuple[Step, ...] = ()
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)  # file -> why the report cannot show it
-
-    def metric(self, key: str) -> Number | None:
-        """The number called `<set>/<metric>`, or None where results.json does not have it or it is null."""
-        found = self.results.metrics.get(key)
-        return None if found is None else number_of(found)
-
-    def summary(self, name: str) -> Number | None:
-        """A number over sets; `n` counts the rows that went into it."""
-        found = self.results.summary
-        value = found.values.get(name)
-        if value is None:
-            return None
-        sets = self.results.data.sets
-        n = sum(sets[s].rows for s in {part.split("/")[0] for part in found.parts.get(name, ())} if s in sets)
-        if name == "privleak":
-            attack = self.metric("forget/mia_min_k")
-            n = attack.n if attack else 0
-        n = int(found.values.get("flops_tokens" if name == "flops" else f"{name}_n") or n)
-        better = SUMMARIES[name].better if name in SUMMARIES else "higher"
-        return Number(value, better, n, found.ci95.get(name))
-
-    def kind(self, set_name: str) -> str:
-        """What a set is for: "forget", "retain" or "holdout"."""
-        return self.results.kind_of(set_name)
-
-
-def number_of(measured: Measurement) -> Number | None:
-    """The number, if it was measured."""
-    return None if measured.value is None else Number(measured.value, measured.better, measured.n, measured.ci95)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What one page shows: unlearned models measured on the same rows, with target and retain model where known."""
-
-    runs: tuple[RunResult, ...]
-    target: RunResult | None
-    retain: RunResult | None
-
-    @property
-    def models(self) -> tuple[RunResult, ...]:
-        """Target first, retain model last."""
-        return tuple(model for model in (self.target, *self.runs, self.retain) if model is not None)
-
-
-def load_comparison(runs: Sequence[Path], target: Path | None = None, retain: Path | None = None) -> Comparison:
+def load_comparison(
+    runs: Sequence[str | Path], target: str | Path | None = None, retain: str | Path | None = None
+) -> Comparison:
     """Read runs and the models they are compared with.
 
     Args:
@@ -168,26 +76,20 @@ def load_run(file: Path, name: str | None = None) -> RunResult:
     examples = () if results.table is None else _examples(results.table)
     if name is not None:  # target and retain model: their own training is not what the page is about
         return RunResult(name=name, path=file, results=results, examples=examples, missing=missing)
-    recipe = beside(folder / RECIPE, _recipe, {}, "objective and settings are unknown")
-    return RunResult(
-        name=objective_name(recipe) or (folder.resolve().name if file.name == RESULTS else file.stem),
+    run = RunResult(
+        name=folder.resolve().name if file.name == RESULTS else file.stem,
         path=file,
         results=results,
         examples=examples,
-        recipe=recipe,
+        recipe=beside(folder / RECIPE, _recipe, {}, "objective and settings are unknown"),
         steps=beside(folder / TRAIN_LOG, _steps, (), "no training curves can be drawn"),
         environment=beside(folder / ENVIRONMENT, read_object, {}, "versions and platform are unknown"),
         missing=missing,
     )
+    return replace(run, name=run.objective or run.name)
 
 
-def objective_name(recipe: Mapping[str, Any]) -> str | None:
-    """The objective a recipe names, for example "NPO+GD"."""
-    objective = recipe.get("objective")
-    return objective.get("name") if isinstance(objective, Mapping) else objective
-
-
-def _companion(files: Sequence[Path], given: Path | None, role: Literal["target", "retain"]) -> RunResult | None:
+def _companion(files: Sequence[Path], given: str | Path | None, role: Literal["target", "retain"]) -> RunResult | None:
     """The explicit results, or those beside the runs; several must be of one model."""
     name = {"target": "target", "retain": "retain model"}[role]
     if given is not None:

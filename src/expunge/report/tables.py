@@ -8,16 +8,11 @@ from typing import Any
 from expunge.evaluation.results.schema import Measurement
 from expunge.metrics.summaries import SUMMARIES
 from expunge.report import verdict
-from expunge.report.load import Comparison, Number, RunResult
+from expunge.report.comparison import ABOVE_CONTROLS, Comparison, Number, RunResult
+from expunge.report.verdict.kept import UTILITIES
 from expunge.report.words import ARROWS, interval, number, set_label, wording
 
-IN_OVERVIEW = (
-    "model_utility",
-    "model_utility_partial",
-    "forget_efficacy",
-    "forget_efficacy_partial",
-    "forget_quality",
-)
+IN_OVERVIEW = (*UTILITIES, "forget_efficacy", "forget_efficacy_partial", "forget_quality")
 
 
 @dataclass(frozen=True)
@@ -33,32 +28,34 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table: what was measured, with its direction, for each model."""
+    """One line of a table: what was measured, with its direction, for each model; `name` as in results.json."""
 
+    name: str
     label: str
     arrow: str
     direction: str
     cells: Sequence[Cell]
 
+    @property
+    def same_n(self) -> int | None:
+        """How many rows every number of the line is from; None where they differ."""
+        counts = {cell.n for cell in self.cells if cell.value is not None}
+        return counts.pop() if len(counts) == 1 else None
 
-def overview(comparison: Comparison, verdicts: Sequence[verdict.Verdict]) -> dict[str, Any]:
-    """One row per model: leading forget metrics and summaries, as far as anything was measured, and the verdict."""
+
+def overview(comparison: Comparison) -> list[Line]:
+    """The numbers that the verdict rests on, one value per model: leading forget metrics and summaries.
+
+    Where a suite has neither, every number that was measured.
+    """
     keys = leading_keys(comparison)
     lines = [_metric_line(comparison, key) for key in keys] + [_summary_line(comparison, name) for name in IN_OVERVIEW]
-    columns = [line for line in lines if any(cell.value is not None for cell in line.cells)]
-    by_name = {run.name: v for run, v in zip(comparison.runs, verdicts, strict=True)}
-    return {
-        "columns": columns,
-        "rows": [
-            (model.name, [column.cells[i] for column in columns], by_name.get(model.name))
-            for i, model in enumerate(comparison.models)
-        ],
-    }
+    return _measured(lines) or _measured([_metric_line(comparison, key) for key in _keys(comparison)])
 
 
 def leading_keys(comparison: Comparison) -> list[str]:
     """The forget metrics that the verdict rests on, as far as any model has them."""
-    for metrics in verdict.leading_metrics(comparison.models[0]):
+    for metrics in verdict.leading_metrics(comparison.runs[0]):
         keys = [f"forget/{metric}" for metric in metrics]
         found = [key for key in keys if any(model.metric(key) for model in comparison.models)]
         if found:
@@ -68,8 +65,9 @@ def leading_keys(comparison: Comparison) -> list[str]:
 
 def tables(comparison: Comparison) -> list[tuple[str, list[Line]]]:
     """Every number, by set: (set, lines); the summaries first."""
-    keys = list(dict.fromkeys(key for model in comparison.models for key in model.results.metrics))
-    names = [n for n in SUMMARIES if any(n in model.results.summary.values for model in comparison.models)]
+    keys = _keys(comparison)
+    summaries = list(dict.fromkeys(name for model in comparison.models for name in model.results.summary.values))
+    names = [name for name in SUMMARIES if name in summaries] + [n for n in summaries if n.endswith(ABOVE_CONTROLS)]
     groups = [("Over all sets", [_summary_line(comparison, name) for name in names])] if names else []
     for name, of_set in itertools.groupby(sorted(keys, key=lambda key: _set_order(keys, key)), _set_of):
         groups.append(
@@ -83,6 +81,14 @@ def glossary(comparison: Comparison) -> list[tuple[str, str]]:
     keys = [key for model in comparison.models for key in (*model.results.summary.values, *model.results.metrics)]
     names = dict.fromkeys(key.split("/")[-1] for key in keys)
     return [(words.label, words.meaning) for words in map(wording, names) if words.meaning]
+
+
+def _keys(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(key for model in comparison.models for key in model.results.metrics))
+
+
+def _measured(lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if any(cell.value is not None for cell in line.cells)]
 
 
 def _set_of(key: str) -> str:
@@ -99,7 +105,7 @@ def _metric_line(comparison: Comparison, key: str) -> Line:
     found = [model.results.metrics.get(key) for model in comparison.models]
     better = next(m.better for m in found if m is not None)
     words = wording(metric)
-    return Line(words.label, *ARROWS[better], [_cell(measured, words.share) for measured in found])
+    return Line(key, words.label, *ARROWS[better], [_cell(measured, words.share) for measured in found])
 
 
 def _summary_line(comparison: Comparison, name: str) -> Line:
@@ -109,14 +115,19 @@ def _summary_line(comparison: Comparison, name: str) -> Line:
         measured = model.summary(name)
         reason = model.results.summary.reasons.get(name, "not in the results")
         cell = _cell(measured, words.share) if measured else Cell(None, reason=reason)
-        if SUMMARIES[name].against_retain and measured is None and model is comparison.retain:
+        if against_retain(name) and measured is None and model is comparison.retain:
             cell = Cell(None, reason="the others are compared with it", absent="the reference")
         distance = model.results.summary.values.get("forget_quality_ks_distance")
         if name == "forget_quality" and cell.value is not None and distance is not None:
             cell = Cell(f"p = {cell.value}", f"KS {number(distance)}", cell.n)
         cells.append(cell)
     better = next((n.better for model in comparison.models if (n := model.summary(name))), "higher")
-    return Line(words.label, *ARROWS[better], cells)
+    return Line(name, words.label, *ARROWS[better], cells)
+
+
+def against_retain(name: str) -> bool:
+    """Whether a summary compares with the retain model, which itself has none."""
+    return name in SUMMARIES and SUMMARIES[name].against_retain
 
 
 def _cell(measured: Number | Measurement | None, share: bool) -> Cell:
@@ -173,10 +184,7 @@ def gaps(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
             note(why, f"the set {set_label(name, results)}", model.name)
         summary = results.summary
         for name in (n for n, value in summary.values.items() if value is None and n in summary.reasons):
-            known = SUMMARIES.get(name)
-            if (
-                known is None or not known.against_retain or model is not comparison.retain
-            ):  # nothing is missing: it is the reference
+            if not (against_retain(name) and model is comparison.retain):  # it is the reference: nothing is missing
                 note(summary.reasons[name], wording(name).label, model.name)
         for file, why in model.missing.items():
             note(why, f"the file {file}", model.name)

@@ -1,26 +1,43 @@
 """Metrics, sets, directions and numbers as a reader sees them: on the page, in the verdict, in the terminal."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expunge.evaluation.results.schema import Results
 from expunge.metrics import METRICS
 from expunge.metrics.base import Better
 from expunge.metrics.summaries import SUMMARIES
-from expunge.report.load import Number
+from expunge.report.comparison import ABOVE_CONTROLS, Number
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a number is named and explained; `share` is shown in per cent, `yes_no` is 0 or 1 for each row."""
+    """How a number is named and explained.
+
+    Attributes:
+        label: its name.
+        meaning: what it is, in a line.
+        share: shown in per cent.
+        yes_no: 0 or 1 for each row.
+        auc: the area under a curve, of forget against holdout rows: 0.5 is guessing.
+    """
 
     label: str
     meaning: str
     share: bool = False
     yes_no: bool = False
+    auc: bool = False
+
+    @property
+    def in_sentence(self) -> str:
+        """The label inside a sentence: "fact accuracy", "ROUGE-L recall", "membership inference by loss"."""
+        if self.auc:
+            return self.label.replace("Membership:", "membership inference by")
+        return self.label if self.label[1:2].isupper() else self.label[:1].lower() + self.label[1:]
 
 
-_WORDINGS = {m.name: Wording(m.label, m.meaning, m.share, m.yes_no) for m in METRICS} | {
+_WORDINGS = {m.name: Wording(m.label, m.meaning, m.share, m.yes_no, m.member is not None) for m in METRICS} | {
     name: Wording(summary.label, summary.meaning) for name, summary in SUMMARIES.items()
 }
 ARROWS: dict[Better, tuple[str, str]] = {
@@ -32,7 +49,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def wording(metric: str) -> Wording:
-    """The words for a metric; one without any is shown under its own name."""
+    """The words for a metric; one without an entry is shown under its own name."""
+    if metric.endswith(ABOVE_CONTROLS):
+        words = wording(metric.removesuffix(ABOVE_CONTROLS))
+        meaning = f"{words.in_sentence} on the forget set minus that on controls; 0 is no sign of memory"
+        return Wording(f"{words.label}, above controls", meaning, words.share)
     return _WORDINGS.get(metric, Wording(metric.replace("_", " "), ""))
 
 
@@ -67,8 +88,25 @@ def interval(ci95: tuple[float, float] | None, share: bool = False) -> str:
 
 def stated(measured: Number, share: bool = False) -> str:
     """A number with what it needs to be read: `3 % [0, 8], n = 40`."""
-    rows = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{measured.n}"
-    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, {rows}"
+    return f"{number(measured.value, share)} {interval(measured.ci95, share)}, {rows(measured.n)}"
+
+
+def rows(n: int) -> str:
+    """How many rows a number is from."""
+    return f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{n}"
+
+
+def together(names: Sequence[str]) -> str:
+    """`a, b and membership inference by c and d`: the attacks as one."""
+    start = "membership inference by "
+    attacks = [name.removeprefix(start) for name in names if name.startswith(start)]
+    others = [name for name in names if not name.startswith(start)]
+    return listed([*others, *([start + listed(attacks)] if attacks else [])])
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def printable(text: str) -> str:

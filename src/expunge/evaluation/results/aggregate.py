@@ -89,7 +89,7 @@ def terms_of(metric: Metric, spec: SetSpec, table: pa.Table) -> np.ndarray:
 
 
 def summarise(suite: Suite, table: pa.Table, sets: Sequence[str], left_out: Mapping[str, str]) -> Summary:
-    """`model_utility` and `forget_efficacy`; null with a reason where a part is missing, and then `*_partial`."""
+    """The `SUMMARIES` of the suite; null with a reason where a part is missing, and then `*_partial`."""
     summary = Summary()
     for name, number in SUMMARIES.items():
         if not number.metrics(suite):
@@ -122,6 +122,7 @@ class Number:
 
 SUMMARIES = {
     "model_utility": Number("retain", lambda suite: suite.utility, harmonic_mean, harmonic_means),
+    "retain_utility": Number("retain", lambda suite: suite.retain_utility, harmonic_mean, harmonic_means),
     "forget_efficacy": Number(
         "forget", lambda suite: suite.efficacy, forget_efficacy, lambda parts: 1 - parts.mean(axis=0)
     ),

@@ -108,8 +108,8 @@ def comparable(retain: RetainNumbers | None, recipe: Mapping[str, Any]) -> tuple
         return None, "the retain model has another tokenizer or chat template, so the two cannot be compared"
     if there["prompts"] != recipe["prompts"]:
         return None, (
-            f"the retain model was asked with other prompts ({PromptStyle(**there['prompts'])}): measure it with the same "
-            "--template, --system and --date"
+            f"the retain model was asked with other prompts ({PromptStyle(**there['prompts'])}): measure it with the "
+            "same --template, --system and --date"
         )
     return retain, NO_RETAIN_MODEL
 

@@ -58,4 +58,5 @@ OWN = Suite(
     ),
     max_tokens=200,
     limit_counts_prompt=False,
+    retain_utility=(PROBABILITY, ROUGE_L_RECALL_UNICODE),
 )

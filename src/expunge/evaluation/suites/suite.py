@@ -70,7 +70,8 @@ class Suite:
         metrics: reported on every set of their kinds.
         max_tokens: limit of a greedy answer.
         limit_counts_prompt: whether the prompt's tokens count towards `max_tokens`.
-        utility: metrics whose harmonic mean over the retain-like sets is `model_utility`.
+        utility: metrics whose harmonic mean over the retain-like sets is `model_utility`, as a paper defines it.
+        retain_utility: the same as `retain_utility`, where no paper says what must be kept.
         efficacy: metrics whose mean on the forget set, from 1, is `forget_efficacy`.
         leading: names of the metrics that show whether the forget set's answers are gone; of these groups the first
             that was measured decides.
@@ -84,6 +85,7 @@ class Suite:
     max_tokens: int
     limit_counts_prompt: bool
     utility: tuple[Metric, ...] = ()
+    retain_utility: tuple[Metric, ...] = ()
     efficacy: tuple[Metric, ...] = ()
     leading: tuple[tuple[str, ...], ...] = (("fact_accuracy",), ("rougeL_recall", "probability"))
 
