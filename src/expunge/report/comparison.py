@@ -13,6 +13,11 @@ ABOVE_CONTROLS = "_above_holdout"
 """Ending of the summaries that compare the forget set with controls: `probability_above_holdout`."""
 
 
+def better_summary(name: str) -> Better:
+    """Which way a summary is better."""
+    return SUMMARIES[name].better if name in SUMMARIES else "lower" if name.endswith(ABOVE_CONTROLS) else "higher"
+
+
 @dataclass(frozen=True)
 class Number:
     """A measured value with the rows it rests on, its 95 % interval and the direction that is good."""
@@ -88,8 +93,7 @@ class RunResult:
             asked = self.metric(f"forget/{name.removesuffix(ABOVE_CONTROLS)}")
             n = asked.n if asked else 0
         n = int(found.values.get("flops_tokens" if name == "flops" else f"{name}_n") or n)
-        better = SUMMARIES[name].better if name in SUMMARIES else "lower" if name.endswith(ABOVE_CONTROLS) else "higher"
-        return Number(value, better, n, found.ci95.get(name))
+        return Number(value, better_summary(name), n, found.ci95.get(name))
 
     def kind(self, set_name: str) -> Kind:
         """What a set is for."""

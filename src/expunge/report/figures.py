@@ -201,7 +201,6 @@ def _style(name: str) -> dict[str, object]:
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
-        "text.parse_math": False,  # a model called "$x$" is not a formula
         "axes.edgecolor": MUTED,
         "axes.labelcolor": INK,
         "axes.labelsize": LABEL,
@@ -218,7 +217,10 @@ def _style(name: str) -> dict[str, object]:
 def _svg(figure: Any, name: str, spoken: str) -> str:
     """The figure as an <svg> element: placeholder colours as CSS variables, ids unique on the page, described."""
     import matplotlib
+    from matplotlib.text import Text
 
+    for words in figure.findobj(Text):
+        words.set_parse_math(False)  # a model called "$x$" is not a formula
     buffer = io.StringIO()
     with matplotlib.rc_context(_style(name)):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

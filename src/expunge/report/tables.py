@@ -8,7 +8,7 @@ from typing import Any
 from expunge.evaluation.results.schema import Measurement
 from expunge.metrics.summaries import SUMMARIES
 from expunge.report import verdict
-from expunge.report.comparison import ABOVE_CONTROLS, Comparison, Number, RunResult
+from expunge.report.comparison import ABOVE_CONTROLS, Comparison, Number, RunResult, better_summary
 from expunge.report.verdict.kept import UTILITIES
 from expunge.report.words import ARROWS, interval, number, set_label, wording
 
@@ -121,8 +121,7 @@ def _summary_line(comparison: Comparison, name: str) -> Line:
         if name == "forget_quality" and cell.value is not None and distance is not None:
             cell = Cell(f"p = {cell.value}", f"KS {number(distance)}", cell.n)
         cells.append(cell)
-    better = next((n.better for model in comparison.models if (n := model.summary(name))), "higher")
-    return Line(name, words.label, *ARROWS[better], cells)
+    return Line(name, words.label, *ARROWS[better_summary(name)], cells)
 
 
 def against_retain(name: str) -> bool:
