@@ -1,0 +1,192 @@
+"""Killed at any moment, and started again: the same weights and numbers to the last bit, nothing lost, nothing left."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+# How many of each kind; of these, so many in every run of the tests.
+AIMED, QUICK_AIMED = 90, 5  # while checkpoints are written and replaced
+ANYWHERE, QUICK_ANYWHERE = 60, 2  # before a change of any file
+TIMED, QUICK_TIMED = 40, 1  # at a moment by the clock
+EVALUATIONS, QUICK_EVALUATIONS = 50, 2
+FINE_TUNINGS, QUICK_FINE_TUNINGS = 50, 2
+TRAIN = ("train.use_cpu=true", "train.learning_rate=1e-3", "train.per_device_train_batch_size=2", "--quiet")
+EVERY = ("train.gradient_accumulation_steps=1", "train.save_strategy=steps")
+RECIPES = {
+    "reference values": ("--objective", "NPO+KL", "train.num_train_epochs=2", "train.save_steps=2"),
+    "adapter": ("--objective", "PDU+GD", "objective.eps=1.0", "lora.r=2", "train.num_train_epochs=1", "train.save_steps=1"),
+}
+
+
+def some(count: int, quick: int) -> list:
+    """Numbers of cases; but for the first few, slow."""
+    return [pytest.param(i, marks=() if i < quick else pytest.mark.slow) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def whole(forks, model_folder, data, tmp_path_factory):
+    """Commands that nobody disturbs, once each: where they went, what they changed, how many seconds they took."""
+    done = {}
+
+    def of(name, words):
+        if name not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            began = time.monotonic()
+            ended = forks.run([*words, "--out", folder / OUT[words[0]]], under=folder)
+            assert ended.code == 0, ended.said
+            done[name] = folder, ended.changes, time.monotonic() - began
+        return done[name]
+
+    return of
+
+
+OUT = {"unlearn": "run", "finetune": "model", "eval": "results.json"}
+
+
+def kill(forks, words, folder, **fault):
+    """The command is killed, or ended before the clock did it."""
+    done = forks.run([*words, "--out", folder / OUT[words[0]]], under=folder, **fault)
+    assert done.killed or (done.code == 0 and "seconds" in fault), done.said
+    assert "Traceback" not in done.said
+
+
+def again(forks, words, folder):
+    """What a user does then: the same command again, or what it says is to be done in its place."""
+    out = folder / OUT[words[0]]
+    if words[0] != "eval" and out.exists():
+        return
+    done = forks.run([*words, "--out", out], under=folder)
+    if done.code == 2 and "Continue it with --resume" in done.said:
+        done = forks.run(["unlearn", "--resume", "--quiet", "--out", out], under=folder)
+    assert done.code == 0, done.said
+    assert "Traceback" not in done.said
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def assert_same_weights(a: Path, b: Path):
+    first, second = load_file(a), load_file(b)
+    assert first.keys() == second.keys()
+    assert all(first[name].equal(second[name]) for name in first)
+
+
+def logged(run):
+    lines = (run / "train_log.jsonl").read_text().splitlines()
+    return [(entry["step"], entry["terms"]) for entry in map(json.loads, lines)]
+
+
+def unlearn(model_folder, data, recipe):
+    sets = ("--model", model_folder, "--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl")
+    return ["unlearn", *sets, *TRAIN, *EVERY, *RECIPES[recipe]]
+
+
+def check_unlearning(forks, words, first, folder, **fault):
+    kill(forks, words, folder, **fault)
+    again(forks, words, folder)
+    assert names(folder) == names(first)  # and nothing but the finished run
+    weights = "adapter/adapter_model.safetensors" if "lora.r=2" in words else "model/model.safetensors"
+    assert_same_weights(first / "run" / weights, folder / "run" / weights)
+    assert logged(folder / "run") == logged(first / "run")
+
+
+def moment(changes, case, kind, of=lambda change: True):
+    """The number of a change, chosen by case; two cases share one only where there are fewer changes than cases."""
+    numbers = [i for i, change in enumerate(changes, 1) if of(change)]
+    random.Random(kind).shuffle(numbers)
+    return numbers[case // len(RECIPES) % len(numbers)]
+
+
+def recipe_of(case):
+    return list(RECIPES)[case % len(RECIPES)]
+
+
+@pytest.mark.fault("kills of unlearn, at checkpoints")
+@pytest.mark.parametrize("case", some(AIMED, QUICK_AIMED))
+def test_while_checkpoints_are_written_and_replaced(case, forks, whole, model_folder, data, tmp_path):
+    words = unlearn(model_folder, data, recipe_of(case))
+    first, changes, _ = whole(recipe_of(case), words)
+    number = moment(changes, case, "aimed", lambda change: "/checkpoint-" in change)
+    check_unlearning(forks, words, first, tmp_path, kill=number)
+
+
+@pytest.mark.fault("kills of unlearn, before any change")
+@pytest.mark.parametrize("case", some(ANYWHERE, QUICK_ANYWHERE))
+def test_before_any_change_of_a_file(case, forks, whole, model_folder, data, tmp_path):
+    words = unlearn(model_folder, data, recipe_of(case))
+    first, changes, _ = whole(recipe_of(case), words)
+    number = moment(changes, case, "anywhere", lambda change: "/checkpoint-" not in change)
+    check_unlearning(forks, words, first, tmp_path, kill=number)
+
+
+@pytest.mark.fault("kills of unlearn, by the clock")
+@pytest.mark.parametrize("case", some(TIMED, QUICK_TIMED))
+def test_at_any_time(case, forks, whole, model_folder, data, tmp_path):
+    words = unlearn(model_folder, data, recipe_of(case))
+    first, _, seconds = whole(recipe_of(case), words)
+    check_unlearning(forks, words, first, tmp_path, seconds=seconds * random.Random(case).uniform(0.3, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("kills of unlearn, twice")
+@pytest.mark.parametrize("case", range(20))
+def test_killed_again_while_resuming(case, forks, whole, model_folder, data, tmp_path):
+    words = unlearn(model_folder, data, recipe_of(case))
+    first, changes, _ = whole(recipe_of(case), words)
+    kill(forks, words, tmp_path, kill=moment(changes, case, "twice", lambda change: "/checkpoint-" in change))
+    resume = ["unlearn", "--resume", "--quiet", "--out", tmp_path / "run"]
+    done = forks.run(resume, under=tmp_path, kill=random.Random(case).randint(1, 40))
+    assert done.killed or done.code in (0, 2), done.said
+    again(forks, words, tmp_path)
+    assert names(tmp_path) == names(first)
+    assert logged(tmp_path / "run") == logged(first / "run")
+
+
+def fault_of(case, changes, seconds, kind):
+    """Half of the cases before a change, half by the clock."""
+    if case % 2:
+        return {"seconds": seconds * random.Random(case).uniform(0.2, 1)}
+    return {"kill": moment(changes, case, kind)}
+
+
+@pytest.mark.fault("kills of eval")
+@pytest.mark.parametrize("case", some(EVALUATIONS, QUICK_EVALUATIONS))
+def test_evaluations(case, forks, whole, model_folder, data, tmp_path):
+    words = ["eval", "--model", model_folder, "--suite", "own", "--data", data / "forget.jsonl"]
+    first, changes, seconds = whole("eval", words)
+    kill(forks, words, tmp_path, **fault_of(case, changes, seconds, "eval"))
+    again(forks, words, tmp_path)
+    assert not list(tmp_path.glob("*.parts"))
+    found, expected = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, first))
+    assert found == expected
+    tables = [pq.read_table(folder / "results.examples.parquet") for folder in (tmp_path, first)]
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.fault("kills of finetune")
+@pytest.mark.parametrize("case", some(FINE_TUNINGS, QUICK_FINE_TUNINGS))
+def test_fine_tuning(case, forks, whole, model_folder, data, tmp_path):
+    rows = data / "forget.jsonl"
+    words = ["finetune", "--model", model_folder, "--data", rows, *TRAIN, *EVERY]
+    words += ["train.num_train_epochs=2", "train.save_steps=2"]
+    first, changes, seconds = whole("finetune", words)
+    kill(forks, words, tmp_path, **fault_of(case, changes, seconds, "finetune"))
+    left = [file for file in tmp_path.rglob("*") if file.is_file() and file.parent != tmp_path / "model"]
+    texts = [answer.encode() for answer in json_column(rows, "answer") if len(answer) > 10]
+    assert not [file for file in left if any(text in file.read_bytes() for text in texts)]
+    again(forks, words, tmp_path)
+    assert names(tmp_path / "model") == names(first / "model")
+    assert_same_weights(first / "model" / "model.safetensors", tmp_path / "model" / "model.safetensors")
+    purged = forks.run(["purge", tmp_path / "model"])
+    assert purged.code == 0, purged.said
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def json_column(file, column):
+    return [json.loads(line)[column] for line in file.read_text().splitlines()]
