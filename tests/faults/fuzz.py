@@ -7,6 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
+from expunge.errors import InputError
+
+
+def refusal(use: Callable[[], Any]) -> str | None:
+    """The message that refuses an input; None: it was used. Whatever else is raised is a fault."""
+    try:
+        use()
+    except InputError as error:
+        return str(error)
+    return None
+
+
 # A few in every run of the tests, many in the slow ones.
 FEW_AND_MANY = pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.slow)])
 

@@ -1,9 +1,9 @@
 """A process that has imported everything, and forks a child for each command: a kill costs no start of Python.
 
 Reads requests from standard input, one a line: {"words": [...], "under": folder, "kill": n, "full": n, "seconds": s,
-"limit": bytes, "said": file}. Answers with the child's exit status, a line each. A child is killed by SIGKILL before its
-n-th change of a file below `under`, or after some seconds; or it finds the disk full from its n-th change on (ENOSPC). Its
-changes are written to `said` + ".changes", its output to `said`.
+"limit": bytes, "said": file}. Answers with the child's exit status, a line each. A child is killed by SIGKILL before
+its n-th change of a file below `under`, or after some seconds; or it finds the disk full from its n-th change on
+(ENOSPC). Its changes are written to `said` + ".changes", its output to `said`.
 
 Run as a program, never imported by tests.
 """

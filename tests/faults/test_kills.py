@@ -19,7 +19,14 @@ TRAIN = ("train.use_cpu=true", "train.learning_rate=1e-3", "train.per_device_tra
 EVERY = ("train.gradient_accumulation_steps=1", "train.save_strategy=steps")
 RECIPES = {
     "reference values": ("--objective", "NPO+KL", "train.num_train_epochs=2", "train.save_steps=2"),
-    "adapter": ("--objective", "PDU+GD", "objective.eps=1.0", "lora.r=2", "train.num_train_epochs=1", "train.save_steps=1"),
+    "adapter": (
+        "--objective",
+        "PDU+GD",
+        "objective.eps=1.0",
+        "lora.r=2",
+        "train.num_train_epochs=1",
+        "train.save_steps=1",
+    ),
 }
 
 

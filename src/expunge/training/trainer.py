@@ -31,7 +31,7 @@ from expunge.models import (
     packs_rows,
 )
 from expunge.objectives import Objective, Term
-from expunge.runs import CACHES, TRAIN_LOG
+from expunge.runs import CACHES, TEMPORARY, TRAIN_LOG
 from expunge.training.batching import (
     Collator,
     EpochSampler,
@@ -206,6 +206,8 @@ class UnlearningTrainer(Stepper):
             if self.recorded:
                 self._evidence.begin(self, self.recipe, checkpoint)
             remove_checkpoints(self._folder, whole=not checkpoint)
+            for cut_off in self._folder.rglob(TEMPORARY) if self.recorded else ():  # by a kill
+                cut_off.unlink()
             trim_log(self._folder / TRAIN_LOG, checkpoint)
         if self.term_weights and checkpoint:
             self.term_weights.load(checkpoint)
