@@ -1,9 +1,11 @@
 """The server of processes, and the table of what was tried: `make faults`."""
 
+import time
 from collections import Counter
 
 import pytest
 
+from faults.commands import OUT
 from faults.forks import Forks
 
 
@@ -13,6 +15,23 @@ def forks(tmp_path_factory):
     server = Forks(tmp_path_factory.mktemp("forks"))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def whole(forks, model_folder, data, tmp_path_factory):
+    """Commands that nobody disturbs, once each: where they went, what they changed, how many seconds they took."""
+    done = {}
+
+    def of(name, words):
+        if name not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            began = time.monotonic()
+            ended = forks.run([*words, "--out", folder / OUT[words[0]]], under=folder)
+            assert ended.code == 0, ended.said
+            done[name] = folder, ended.changes, time.monotonic() - began
+        return done[name]
+
+    return of
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,23 @@
 
 import json
 import random
-import time
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from safetensors.torch import load_file
+
+from faults.commands import (
+    EVERY,
+    OUT,
+    TRAIN,
+    again,
+    assert_same_run,
+    assert_same_weights,
+    moment,
+    names,
+    recipe_of,
+    some,
+    unlearn,
+)
 
 # How many of each kind; of these, so many in every run of the tests.
 AIMED, QUICK_AIMED = 90, 5  # while checkpoints are written and replaced
@@ -15,44 +26,6 @@ ANYWHERE, QUICK_ANYWHERE = 60, 2  # before a change of any file
 TIMED, QUICK_TIMED = 40, 1  # at a moment by the clock
 EVALUATIONS, QUICK_EVALUATIONS = 50, 2
 FINE_TUNINGS, QUICK_FINE_TUNINGS = 50, 2
-TRAIN = ("train.use_cpu=true", "train.learning_rate=1e-3", "train.per_device_train_batch_size=2", "--quiet")
-EVERY = ("train.gradient_accumulation_steps=1", "train.save_strategy=steps")
-RECIPES = {
-    "reference values": ("--objective", "NPO+KL", "train.num_train_epochs=2", "train.save_steps=2"),
-    "adapter": (
-        "--objective",
-        "PDU+GD",
-        "objective.eps=1.0",
-        "lora.r=2",
-        "train.num_train_epochs=1",
-        "train.save_steps=1",
-    ),
-}
-
-
-def some(count: int, quick: int) -> list:
-    """Numbers of cases; but for the first few, slow."""
-    return [pytest.param(i, marks=() if i < quick else pytest.mark.slow) for i in range(count)]
-
-
-@pytest.fixture(scope="module")
-def whole(forks, model_folder, data, tmp_path_factory):
-    """Commands that nobody disturbs, once each: where they went, what they changed, how many seconds they took."""
-    done = {}
-
-    def of(name, words):
-        if name not in done:
-            folder = tmp_path_factory.mktemp("whole")
-            began = time.monotonic()
-            ended = forks.run([*words, "--out", folder / OUT[words[0]]], under=folder)
-            assert ended.code == 0, ended.said
-            done[name] = folder, ended.changes, time.monotonic() - began
-        return done[name]
-
-    return of
-
-
-OUT = {"unlearn": "run", "finetune": "model", "eval": "results.json"}
 
 
 def kill(forks, words, folder, **fault):
@@ -62,56 +35,10 @@ def kill(forks, words, folder, **fault):
     assert "Traceback" not in done.said
 
 
-def again(forks, words, folder):
-    """What a user does then: the same command again, or what it says is to be done in its place."""
-    out = folder / OUT[words[0]]
-    if words[0] != "eval" and out.exists():
-        return
-    done = forks.run([*words, "--out", out], under=folder)
-    if done.code == 2 and "Continue it with --resume" in done.said:
-        done = forks.run(["unlearn", "--resume", "--quiet", "--out", out], under=folder)
-    assert done.code == 0, done.said
-    assert "Traceback" not in done.said
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def assert_same_weights(a: Path, b: Path):
-    first, second = load_file(a), load_file(b)
-    assert first.keys() == second.keys()
-    assert all(first[name].equal(second[name]) for name in first)
-
-
-def logged(run):
-    lines = (run / "train_log.jsonl").read_text().splitlines()
-    return [(entry["step"], entry["terms"]) for entry in map(json.loads, lines)]
-
-
-def unlearn(model_folder, data, recipe):
-    sets = ("--model", model_folder, "--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl")
-    return ["unlearn", *sets, *TRAIN, *EVERY, *RECIPES[recipe]]
-
-
 def check_unlearning(forks, words, first, folder, **fault):
     kill(forks, words, folder, **fault)
     again(forks, words, folder)
-    assert names(folder) == names(first)  # and nothing but the finished run
-    weights = "adapter/adapter_model.safetensors" if "lora.r=2" in words else "model/model.safetensors"
-    assert_same_weights(first / "run" / weights, folder / "run" / weights)
-    assert logged(folder / "run") == logged(first / "run")
-
-
-def moment(changes, case, kind, of=lambda change: True):
-    """The number of a change, chosen by case; two cases share one only where there are fewer changes than cases."""
-    numbers = [i for i, change in enumerate(changes, 1) if of(change)]
-    random.Random(kind).shuffle(numbers)
-    return numbers[case // len(RECIPES) % len(numbers)]
-
-
-def recipe_of(case):
-    return list(RECIPES)[case % len(RECIPES)]
+    assert_same_run(folder, first)
 
 
 @pytest.mark.fault("kills of unlearn, at checkpoints")
@@ -151,8 +78,7 @@ def test_killed_again_while_resuming(case, forks, whole, model_folder, data, tmp
     done = forks.run(resume, under=tmp_path, kill=random.Random(case).randint(1, 40))
     assert done.killed or done.code in (0, 2), done.said
     again(forks, words, tmp_path)
-    assert names(tmp_path) == names(first)
-    assert logged(tmp_path / "run") == logged(first / "run")
+    assert_same_run(tmp_path, first)
 
 
 def fault_of(case, changes, seconds, kind):
