@@ -94,6 +94,10 @@ class Faults(ast.NodeVisitor):
         for statement in node.body:
             self.visit(statement)
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # nor are decorators
+        for statement in node.body:
+            self.visit(statement)
+
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.visit(node.value)
@@ -138,7 +142,7 @@ class Faults(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         for i, keyword in enumerate(node.keywords):
-            if keyword.arg not in (None, "stacklevel"):
+            if keyword.arg not in (None, "stacklevel") and not _is_text(keyword.value):
                 left = [*node.keywords[:i], *node.keywords[i + 1 :]]
                 self.put(node, ast.Call(node.func, node.args, left))
         self.generic_visit(node)
@@ -156,6 +160,11 @@ class Faults(ast.NodeVisitor):
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.put(node, "pass")
         self.visit(node.value)
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a value is what people read."""
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def faults_of(room: Path, source: Path) -> list[Fault]:
