@@ -224,3 +224,13 @@ def test_noise_replaces_a_share_of_the_matrices(tokenizer):
         noise = (now.detach() - 0.75 * before[name]) / (0.25 * 0.1)
         assert float(noise.std()) == pytest.approx((2 / sum(now.shape)) ** 0.5, rel=0.1)
         assert abs(float(noise.mean())) < float(noise.std()) / 4
+
+
+def test_the_noise_is_that_of_the_runs_seed(tokenizer, tmp_path):
+    changes = []
+    for i, seed in enumerate((1, 1, 2)):
+        run = trainer(tokenizer, tmp_path / str(i), noise=0.5, num_train_epochs=1, learning_rate=1e-12, seed=seed)
+        run.train()
+        changes.append(flat(run.model))
+    assert (changes[0] - changes[1]).abs().max() < 1e-6
+    assert (changes[0] - changes[2]).abs().max() > 1e-3
