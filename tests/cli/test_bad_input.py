@@ -56,7 +56,8 @@ def jsonl(path, *records):
 def bad_cases(tmp_path, data, model_folder):
     """What to change in the arguments, and what the message must say."""
     forget = (data / "forget.jsonl").read_text().splitlines()
-    overlap = write(tmp_path / "overlap.jsonl", (data / "retain.jsonl").read_text() + forget[1] + "\n")
+    again = {name: f" {text}\n" for name, text in json.loads(forget[1]).items()}  # the same but for white space
+    overlap = write(tmp_path / "overlap.jsonl", (data / "retain.jsonl").read_text() + json.dumps(again) + "\n")
     pickled = tmp_path / "pickled"
     shutil.copytree(model_folder, pickled)
     (pickled / "model.safetensors").unlink()

@@ -49,7 +49,8 @@ class Forks:
         Args:
             words: As on a command line.
             under: Where changes of files are seen.
-            fault: `kill`, before this change; `full`, the disk from this change on; `seconds` to live; `limit`, of the
+            fault: `kill`, before this change, by SIGKILL or another `signal`; `full`,
+                the disk from this change on; `seconds` to live; `limit`, of the
                 bytes of a file.
         """
         request = {"words": list(map(str, words)), "under": under and str(under), "said": str(self._said), **fault}

@@ -1,9 +1,10 @@
 """A process that has imported everything, and forks a child for each command: a kill costs no start of Python.
 
 Reads requests from standard input, one a line: {"words": [...], "under": folder, "kill": n, "full": n, "seconds": s,
-"limit": bytes, "said": file}. Answers with the child's exit status, a line each. A child is killed by SIGKILL before
-its n-th change of a file below `under`, or after some seconds; or it finds the disk full from its n-th change on
-(ENOSPC). Its changes are written to `said` + ".changes", its output to `said`.
+"signal": number, "limit": bytes, "said": file}. Answers with the child's exit status, a line each. A child is killed by
+SIGKILL, or sent another signal, before its n-th change of a file below `under`, or killed after some seconds; or it
+finds the disk full from its n-th change on (ENOSPC). Its changes are written to `said` + ".changes", its output to
+`said`.
 
 Run as a program, never imported by tests.
 """
@@ -31,8 +32,10 @@ CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.tru
 class Changes:
     """Sees each change of a file before it is made, in this process, below a folder; and kills, or refuses it."""
 
-    def __init__(self, report, under, kill, full):
-        self.report, self.under, self.kill, self.full = report, under, kill, full
+    def __init__(self, report, request):
+        self.report, self.under = report, request["under"]
+        self.kill, self.full = request.get("kill"), request.get("full")
+        self.signal = request.get("signal", signal.SIGKILL)
         self.seen = 0
 
     def __call__(self, event, arguments):
@@ -51,8 +54,8 @@ class Changes:
             return
         self.seen += 1
         os.write(self.report, f"{event} {path}\n".encode())
-        if self.kill is not None and self.seen >= self.kill:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.seen == self.kill:
+            os.kill(os.getpid(), self.signal)
         takes_room = event in ("open", "os.mkdir", "os.rename", "os.link", "os.symlink")
         if self.full is not None and self.seen >= self.full and takes_room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
@@ -74,7 +77,7 @@ def child(request):
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
         sys.argv = ["expunge", *request["words"]]
         if request.get("under"):
-            sys.addaudithook(Changes(report, request["under"], request.get("kill"), request.get("full")))
+            sys.addaudithook(Changes(report, request))
         from expunge.cli.main import main
 
         main()

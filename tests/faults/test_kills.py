@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 
 import pyarrow.parquet as pq
 import pytest
@@ -77,6 +78,24 @@ def test_killed_again_while_resuming(case, forks, whole, model_folder, data, tmp
     resume = ["unlearn", "--resume", "--quiet", "--out", tmp_path / "run"]
     done = forks.run(resume, under=tmp_path, kill=random.Random(case).randint(1, 40))
     assert done.killed or done.code in (0, 2), done.said
+    again(forks, words, tmp_path)
+    assert_same_run(tmp_path, first)
+
+
+@pytest.mark.fault("SIGTERM and Ctrl-C")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("case", some(10, 1))
+def test_signals_end_a_run_alike_and_say_what_to_do(number, case, forks, whole, model_folder, data, tmp_path):
+    words = unlearn(model_folder, data, recipe_of(case))
+    first, changes, _ = whole(recipe_of(case), words)
+    at = moment(changes, case, "signals", lambda change: "/checkpoint-" in change)
+    done = forks.run([*words, "--out", tmp_path / "run"], under=tmp_path, kill=at, signal=number)
+    assert done.code == 130, done.said
+    assert done.said == (
+        f"expunge: interrupted. Continue with: expunge unlearn --resume --out {tmp_path / 'run'}. Or delete what there "
+        f"is with: expunge purge {tmp_path / 'run'}.\n"
+    )
+    assert not list(tmp_path.glob("*/lock"))
     again(forks, words, tmp_path)
     assert_same_run(tmp_path, first)
 
