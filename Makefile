@@ -54,7 +54,7 @@ format: $(VENV)/installed-dev  ## Fix what can be fixed of the style.
 	$(BIN)/ruff format
 
 clean:  ## Remove the environment, the demo's output and all caches of this folder.
-	rm -rf $(VENV) demo dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo dist build .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt
