@@ -61,6 +61,7 @@ class Fault:
     end_line: int
     end: int
     text: str
+    what: str = ""
 
     def plant(self, source: Path) -> None:
         """Change the file in a copy of the source."""
@@ -75,7 +76,7 @@ class Fault:
         lines = (source / self.file).read_bytes().splitlines()[self.line - 1 : self.end_line]
         lines[-1] = lines[-1][: self.end]
         before = " ".join(b" ".join([lines[0][self.start :], *lines[1:]]).decode().split())
-        return f"{self.file}:{self.line}: `{before[:70]}` -> `{self.text[:70]}`"
+        return f"{self.file}:{self.line}: `{before[:70]}` -> {self.what or f'`{self.text[:70]}`'}"
 
 
 class Faults(ast.NodeVisitor):
@@ -85,10 +86,11 @@ class Faults(ast.NodeVisitor):
         self.file = file
         self.found: list[Fault] = []
 
-    def put(self, node: ast.AST, new: ast.AST | str) -> None:
-        """A fault in a node's place."""
+    def put(self, node: ast.AST, new: ast.AST | str, what: str = "") -> None:
+        """A fault in a node's place; `what` it is, where the new text does not say it."""
         text = new if isinstance(new, str) else f"({ast.unparse(new)})"
-        self.found.append(Fault(self.file, node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, text))
+        place = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+        self.found.append(Fault(self.file, *place, text, what))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # annotations and defaults of options are no code
         for statement in node.body:
@@ -144,7 +146,7 @@ class Faults(ast.NodeVisitor):
         for i, keyword in enumerate(node.keywords):
             if keyword.arg not in (None, "stacklevel") and not _is_text(keyword.value):
                 left = [*node.keywords[:i], *node.keywords[i + 1 :]]
-                self.put(node, ast.Call(node.func, node.args, left))
+                self.put(node, ast.Call(node.func, node.args, left), f"without `{keyword.arg}`")
         self.generic_visit(node)
 
     def visit_Return(self, node: ast.Return) -> None:
