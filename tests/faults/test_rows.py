@@ -24,7 +24,7 @@ ROWS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4)
 
 def as_csv(rows, delimiter):
     file = io.StringIO(newline="")
-    csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows([("question", "answer"), *rows])
+    csv.writer(file, delimiter=delimiter, lineterminator="\r\n").writerows([("question", "answer"), *rows])
     return file.getvalue()
 
 
