@@ -144,7 +144,7 @@ class Faults(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         for i, keyword in enumerate(node.keywords):
-            if keyword.arg not in (None, "stacklevel") and not _is_text(keyword.value):
+            if keyword.arg not in (None, "stacklevel", "strict") and not _is_text(keyword.value):
                 left = [*node.keywords[:i], *node.keywords[i + 1 :]]
                 self.put(node, ast.Call(node.func, node.args, left), f"without `{keyword.arg}`")
         self.generic_visit(node)
