@@ -96,16 +96,19 @@ class JudgeModels:
 
 @dataclass(frozen=True)
 class Execution:
-    """How an evaluation is run; it changes time and memory, no number.
+    """How an evaluation is run; but for `precision` it changes time and memory, no number.
 
     Attributes:
         batch_tokens: the most tokens of a scoring batch, padding included.
         device: default: a GPU if there is one.
         vllm: the Python of an environment with vLLM, which then answers the prompts; models must be given as paths.
         progress: show progress bars on the error stream.
+        precision: what the models compute in: float32, bfloat16 (autocast), or auto: bfloat16 where the device
+            multiplies it faster. Written into the results.
     """
 
     batch_tokens: int | None = None
     device: "str | torch.device | None" = None
     vllm: str | None = None
     progress: bool = False
+    precision: str = "float32"
