@@ -6,7 +6,7 @@ from datetime import date
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -41,7 +41,7 @@ class Lora(BaseModel):
 
         return LoraConfig(
             r=self.r,
-            lora_alpha=self.alpha,
+            lora_alpha=cast(int, self.alpha),  # PEFT divides it by r, and needs no whole number
             lora_dropout=self.dropout,
             target_modules=self.target_modules,
             task_type="CAUSAL_LM",
@@ -158,7 +158,7 @@ def spelt_objective(objective: Objective) -> dict[str, Any]:
     return spelt
 
 
-def spelt_style(style: PromptStyle) -> dict[str, str | None]:
+def spelt_style(style: PromptStyle) -> dict[str, Any]:
     """The keys of a recipe that say how conversations are written."""
     return {"template": style.template_or_name, "system": style.system or "", "date": style.date}
 
