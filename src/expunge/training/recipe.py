@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -16,6 +15,7 @@ from expunge.data.style import PromptStyle
 from expunge.errors import InputError, unknown
 from expunge.files import whole_file
 from expunge.objectives import Objective, Term, build_objective
+from expunge.shipped import shipped_recipes
 
 SECTIONS = ("objective", "train", "lora")  # of options on the command line
 
@@ -237,12 +237,6 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise InputError(f"{word!r}: the value cannot be read ({error}).") from error
     return values
-
-
-def shipped_recipes() -> dict[str, Traversable]:
-    """The recipes that come with expunge, by name."""
-    found = (file for file in files("expunge").joinpath("recipes").iterdir() if file.name.endswith(".yaml"))
-    return {file.name.removesuffix(".yaml"): file for file in sorted(found, key=lambda file: file.name)}
 
 
 def _read(path: str | Path) -> dict[str, Any]:
