@@ -80,7 +80,7 @@ def test_logits_computed_in_chunks_and_again_give_the_same_gradients(tokenizer, 
 
     tokens = sum(request.tokens() for request in requests)
     whole, chunks = gradients(tokens, tokens), gradients(5, tokens)
-    # Chunks, like threads, add the same numbers up in another order: rounding, once for each token, of the largest sums.
+    # Chunks, like threads, add the same numbers up in another order: a rounding of the largest sum for each token.
     rounding = tokens * torch.finfo(torch.float32).eps * float(whole.abs().max())
     torch.testing.assert_close(chunks, whole, rtol=0, atol=rounding)
     for room in (0, 20):
