@@ -154,6 +154,7 @@ class UnlearningConfig(TrainingArguments):
     save_total_limit: Count | None = 1
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = False
+    fsdp: bool | str | list[str] | None = None  # transformers takes more than it annotates
 
     def __post_init__(self) -> None:
         for name in UnlearningConfig.__annotations__:
