@@ -36,7 +36,7 @@ ROOMS = {
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "cli": {"report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
 }
-FOR_ALL = {"errors", "files", "runs", "custom", "limits"}
+FOR_ALL = {"errors", "files", "runs", "custom", "limits", "shipped"}
 SECTIONS = ("objective", "train", "lora")
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -53,7 +53,7 @@ def load_model(
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
         else:
-            model, info = AutoModelForCausalLM.from_pretrained(
+            found = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -61,6 +61,7 @@ def load_model(
                 ignore_mismatched_sizes=True,  # they are refused by name instead
                 **options,
             )
+            model, info = cast(tuple[PreTrainedModel, dict[str, Any]], found)  # annotated without the loading info
             check_loading(path, info)
     except InputError:
         raise
@@ -74,7 +75,7 @@ def load_model(
     check_finite_weights(path, model)
     check_tokenizer(path, tokenizer, model)
     keep_unpacked(model)
-    return (model if quantization else model.to(device)).eval(), tokenizer
+    return (model if quantization else on_device(model, device)).eval(), tokenizer
 
 
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
@@ -103,7 +104,7 @@ def loaded(
         model, own = model()
     if (words := tokenizer or own) is None:
         raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
-    return model, words
+    return cast(PreTrainedModel, model), words  # a PeftModel passes, too: it answers for the model in it
 
 
 def check_same_tokenizer(target: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> None:
@@ -138,6 +139,11 @@ def resolve_folder(path: str | Path) -> str:
 def kept_style(path: str | Path) -> PromptStyle | None:
     """How the prompts of a model that expunge trained were written; None where nothing lies beside its weights."""
     return PromptStyle.kept_in(resolve_folder(path))
+
+
+def on_device(model: PreTrainedModel, device: str | torch.device) -> PreTrainedModel:
+    """The model, moved there."""
+    return cast(Any, model).to(device)  # transformers' decorator hides the method's signature
 
 
 def is_adapter(folder: str | Path) -> bool:
@@ -175,7 +181,7 @@ def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> 
         adapted = PeftModel.from_pretrained(model, str(folder))
         wanted, given = get_peft_model_state_dict(adapted), load_peft_weights(str(folder), device="cpu")
         check_keys(folder, wanted.keys() - given.keys(), given.keys() - wanted.keys())
-        merged = adapted.merge_and_unload()
+        merged = cast(PreTrainedModel, adapted.merge_and_unload())
     for parameter in merged.parameters():  # PEFT has frozen them; merged, they are a model's like any other
         parameter.requires_grad_(parameter.is_floating_point())
     return merged

@@ -187,6 +187,11 @@ class UnlearningConfig(TrainingArguments):
         return 0 if num_training_steps == 1 else super().get_warmup_steps(num_training_steps)
 
     @property
+    def optimizer(self) -> str:
+        """The optimiser's name."""
+        return OptimizerNames(self.optim).value
+
+    @property
     def rows_per_step(self) -> int:
         """Forget rows of an optimiser step, over all micro-batches and processes."""
         return self.per_device_train_batch_size * self.world_size * self.gradient_accumulation_steps

@@ -1,6 +1,7 @@
 """Greedy answers: prompts sorted by length, padded on the left, and a row leaves its batch when it has ended."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,7 +24,8 @@ def stop_tokens(
     """The tokens that end an answer: the template's end of turn, the end of sequence, and the model's own list."""
     listed = model.generation_config.eos_token_id if model.generation_config is not None else None
     own = [listed] if isinstance(listed, int) else listed or []
-    return frozenset(t for t in (end_of_turn(tokenizer, style), tokenizer.eos_token_id, *own) if t is not None)
+    end = cast(int | None, tokenizer.eos_token_id)  # annotated as if it could be any special token, or several
+    return frozenset(t for t in (end_of_turn(tokenizer, style), end, *own) if t is not None)
 
 
 def generate(

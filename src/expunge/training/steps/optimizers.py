@@ -45,14 +45,16 @@ class AdamW(torch.optim.Optimizer):
         self.forget_gradient: dict[Tensor, Tensor] = {}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Take one step."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take one step; return the loss of the closure, which is evaluated first, if there is one."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
         pairs = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
         for index, (group, parameter) in enumerate(pairs):
             if parameter.grad is not None:
-                self._update(parameter, group, index)
+                self._update(parameter, parameter.grad, group, index)
+        return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any], index: int) -> None:
+    def _update(self, parameter: Tensor, whole: Tensor, group: dict[str, Any], index: int) -> None:
         state = self.state[parameter]
         if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32)
@@ -60,7 +62,7 @@ class AdamW(torch.optim.Optimizer):
                 for moment in ("exp_avg", "exp_avg_sq"):
                     state[side + moment] = torch.zeros_like(parameter, dtype=torch.float32)
         state["step"] += 1
-        gradient, weights = _local(parameter.grad).float(), _local(parameter)
+        gradient, weights = _local(whole).float(), _local(parameter)
         if self._separate:
             forget = _local(self.forget_gradient[parameter]).float()
             gradients = dict(zip(SIDES, (forget, gradient - forget), strict=True))

@@ -28,8 +28,8 @@ class TwoStates(Rule):
 
     def check(self, trainer: "UnlearningTrainer") -> None:
         check_both_sides(trainer, self.option)
-        if trainer.args.optim.value not in PLAIN_ADAMW:
-            raise InputError(f"{self.option} works with AdamW, not with train.optim={trainer.args.optim.value}.")
+        if trainer.args.optimizer not in PLAIN_ADAMW:
+            raise InputError(f"{self.option} works with AdamW, not with train.optim={trainer.args.optimizer}.")
 
     def gradients(self, trainer: "UnlearningTrainer") -> SeparateGradients:
         return SeparateGradients()
