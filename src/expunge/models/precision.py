@@ -1,6 +1,7 @@
 """In what precision a model computes: float32, or bfloat16 by autocast; its weights stay as they are."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
@@ -30,6 +31,6 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
-def computing_in(precision: str, device: torch.device) -> AbstractContextManager[None]:
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to bfloat16, if that is the precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -7,7 +7,7 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SkipValidation, TypeAdapter, ValidationError
 from transformers import IntervalStrategy, SchedulerType, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 from transformers.trainer_utils import SaveStrategy
@@ -154,7 +154,7 @@ class UnlearningConfig(TrainingArguments):
     save_total_limit: Count | None = 1
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = False
-    fsdp: bool | str | list[str] | None = None  # transformers takes more than it annotates
+    fsdp: SkipValidation[str | None] = None  # transformers takes more than it annotates: true, lists
 
     def __post_init__(self) -> None:
         for name in UnlearningConfig.__annotations__:
