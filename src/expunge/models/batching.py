@@ -13,7 +13,7 @@ def by_length(lengths: Sequence[int], budget: int | None = None, overhead: int |
 
     Args:
         lengths: Tokens of each row.
-        budget: The most tokens of a batch, padding included; a longer row is a batch of its own.
+        budget: The most tokens of a batch, padding included; a longer row is a batch by itself.
         overhead: What another batch costs, in tokens: a batch ends where its padding would cost more.
     """
     batch: list[int] = []

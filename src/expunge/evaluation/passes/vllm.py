@@ -1,7 +1,7 @@
-"""Greedy answers by vLLM in a Python environment of its own, in place of expunge's generator.
+"""Greedy answers by vLLM in a separate Python environment, in place of expunge's generator.
 
 vLLM is no dependency: it asks for exact versions of torch and for a range of transformers that expunge's does not meet,
-so the two cannot share an environment. A process of its own also lets go of all graphics memory when it has answered.
+so the two cannot share an environment. A separate process also frees all graphics memory when it has answered.
 """
 
 import json
