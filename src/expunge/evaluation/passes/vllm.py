@@ -99,7 +99,7 @@ def vllm_answers(
         )
         if done.returncode or not out.is_file():
             why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise InputError(f"vLLM {vllm.version} could not answer with {folder}: {why} Leave --vllm out, or mend it.")
+            raise InputError(f"vLLM {vllm.version} could not answer with {folder}: {why} Leave --vllm out, or fix it.")
         found = json.loads(out.read_text(encoding="utf-8"))
     answers.update(zip(asked, found, strict=True))
     return answers
