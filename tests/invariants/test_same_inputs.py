@@ -184,7 +184,7 @@ def test_one_process_works_on_a_run(more, place, expunge, monkeypatch):
     try:
         other.stdout.readline()
         code, error = expunge(*words(place, *more))
-        assert (code, "another process is at work on this run" in error) == (2, True)
+        assert (code, "another process is working on this run" in error) == (2, True)
     finally:
         other.kill()
         other.wait()

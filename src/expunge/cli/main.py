@@ -1,6 +1,6 @@
 """The `expunge` command: errors without tracebacks.
 
-Exit codes: 0 done, 1 no room or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
+Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
 """
 
 import atexit
@@ -74,7 +74,7 @@ def main() -> None:
         _stop("" if launched() else str(error), 130)  # the launching process says it
     except Exception as error:
         if trouble := _disk_trouble(error):
-            _stop(f"{trouble} What was whole before is kept; an unfinished run goes on with --resume.", 1)
+            _stop(f"{trouble} What was whole before is kept; an unfinished run continues with --resume.", 1)
         if isinstance(error, OSError):
             _stop(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
         raise

@@ -1,4 +1,4 @@
-"""Which rows go through the model together: by length, so that little of a batch is padding. Once, for all rooms."""
+"""Which rows go through the model together, in training and evaluation: by length, so that little of a batch is padding."""
 
 from collections.abc import Iterator, Sequence
 
@@ -31,7 +31,7 @@ def by_length(lengths: Sequence[int], budget: int | None = None, overhead: int |
 
 
 def deal(costs: Sequence[int], room: Sequence[int]) -> list[list[int]]:
-    """Deal rows out, largest first, each to whoever has least so far and still has room.
+    """Distribute rows, largest first, each to the part that has least so far and still has room.
 
     Args:
         costs: Of each row.

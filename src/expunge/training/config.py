@@ -105,7 +105,7 @@ class UnlearningConfig(TrainingArguments):
         noise_scale: Scale of that noise.
         train_sampling_strategy: Which rows share an optimiser step: "random"; "group_by_length", rows of similar
             length, the longest first; "sequential", as they stand in the forget set. Within a step rows are always
-            dealt to micro-batches by length, which changes no number.
+            distributed over micro-batches by length, which changes no number.
         dataloader_drop_last: Leave out the last step of an epoch where it is short of rows; they are other rows in each
             epoch. Default: it is taken.
         compile_functions: Compile what is computed from logits (`torch.compile`). `torch_compile`, which would compile
@@ -169,8 +169,8 @@ class UnlearningConfig(TrainingArguments):
         super().__post_init__()
         if self.train_sampling_strategy == "batch_rebalance":
             raise InputError(
-                "train.train_sampling_strategy=batch_rebalance: rows of a step are dealt by length to micro-batches "
-                "and processes anyway. Use random, group_by_length or sequential."
+                "train.train_sampling_strategy=batch_rebalance: rows of a step are distributed by length over "
+                "micro-batches and processes anyway. Use random, group_by_length or sequential."
             )
         if self.torch_compile:  # by its backend or mode
             raise InputError(f"train.torch_compile: {IGNORED['torch_compile']}.")
