@@ -1,4 +1,4 @@
-"""Which rows go through the model together, in training and evaluation: by length, so that little of a batch is padding."""
+"""Which rows go through the model together, in training and evaluation: by length, so that little is padding."""
 
 from collections.abc import Iterator, Sequence
 

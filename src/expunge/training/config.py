@@ -64,7 +64,7 @@ def _some_steps(steps: int) -> int:
 
 def _unmeasured(choice: Enum) -> Enum:
     if choice.value in ("reduce_lr_on_plateau", "greedy", "best"):
-        raise ValueError("it depends on an evaluation metric, and nothing is evaluated in training")
+        raise ValueError("it depends on an evaluation metric, and nothing is measured in training")
     return choice
 
 
