@@ -198,5 +198,5 @@ def test_a_run_in_python_holds_its_folder_too(tokenizer, tmp_path):
 
     args = UnlearningConfig(str(tmp_path), use_cpu=True, disable_tqdm=True)
     trainer = UnlearningTrainer(tiny.tiny_llama(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer)
-    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match="another process is at work"):
+    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match="another process is working"):
         trainer.train()
