@@ -32,7 +32,7 @@ def unlearn(
     objective: Annotated[
         str | None, typer.Option(help=f'Forget term + regularisation term, e.g. "NPO+GD". {CUSTOM_HELP}')
     ] = None,
-    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: the hundred shipped ones.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="Compare with this frozen model; default: the target before its first step.")
     ] = None,
@@ -149,7 +149,7 @@ def finetune(
     if init not in (None, "tiny"):
         raise InputError(f"--init {init}: only 'tiny' is known.")
     if model is not None and tokenizer is not None:
-        raise InputError("--tokenizer goes with --init; a checkpoint has its own.")
+        raise InputError("--tokenizer requires --init; a checkpoint has its own.")
     if not data:
         raise InputError("Give the rows to learn: --data SPEC, as often as needed.")
     overrides = parse_overrides(list(words or []))

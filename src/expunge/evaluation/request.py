@@ -76,7 +76,7 @@ class ComparedWith:
 class JudgeModels:
     """The models that judge outputs, each a Hub name or a folder.
 
-    Those after the first two are loaded when the evaluated model, where that was given as a path, is in memory no more.
+    Those after the first two are loaded after the evaluated model, where that was given as a path, has been freed.
 
     Attributes:
         embedding_model: of sentences, for `cosine_similarity`.

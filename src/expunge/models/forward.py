@@ -25,7 +25,7 @@ from expunge.models.packing import packs_rows, run_packed
 # where a request names a layer, hidden states [n, width] take the place of logits
 TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-# A pass costs about as much as this many padding tokens: launching it has a price of its own.
+# A pass costs about as much as this many padding tokens: launching it has a fixed cost.
 PASS_OVERHEAD_TOKENS = {"cpu": 64, "cuda": 4096}
 # Logits are computed in chunks of this size,
 LOGIT_BYTES = 64 * 2**20

@@ -68,7 +68,7 @@ def load_model(
     except Exception as error:  # whatever a broken folder makes the libraries raise
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"{path}: this model comes with code of its own. If you trust its author, allow it with "
+                f"{path}: this model requires custom code. If you trust its author, allow it with "
                 "--trust-remote-code (trust_remote_code: true in a recipe)."
             ) from error
         raise InputError(f"{path}: its {reading} cannot be loaded ({_in_short(error)}).") from error
@@ -91,7 +91,7 @@ def loaded(
 
     Args:
         model: One of these.
-        tokenizer: Goes before the one that is loaded with the model.
+        tokenizer: Overrides the one that is loaded with the model.
 
     Raises:
         InputError: A model without its tokenizer, or one that cannot be loaded.

@@ -121,7 +121,7 @@ def build(
             it) or as `TERM.name` (for one term); `TERM.weight` for one term's weight.
         terms: Known terms by name.
         composites: Named objectives: terms with weights.
-        custom: Terms by names of their own.
+        custom: Custom terms by name.
 
     Raises:
         InputError: An unknown name, an option no term has or that cannot be used, or no forget term.

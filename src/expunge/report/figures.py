@@ -1,4 +1,4 @@
-"""Figures as inline SVG: small, no fonts or colours of their own, readable in light and dark mode and in print.
+"""Figures as inline SVG: small, in the page's fonts and colours, readable in light and dark mode and in print.
 
 Matplotlib draws with placeholder colours; each becomes a CSS variable of the page (`var(--ink)`, `var(--s0)`, ...), so
 that one SVG serves both modes. Text stays text, in the page's font: it may be wider than matplotlib's, so that room is

@@ -1,4 +1,4 @@
-"""What a run leaves of itself: its recipe, and the environment it ran in, with fingerprints of all it used."""
+"""What a run records: its recipe, and the environment it ran in, with fingerprints of all it used."""
 
 import json
 import platform

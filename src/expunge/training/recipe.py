@@ -164,7 +164,7 @@ def spelt_style(style: PromptStyle) -> dict[str, Any]:
 
 
 def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
-    """Read a recipe and lay options over it.
+    """Read a recipe and override it with options.
 
     Args:
         path: The YAML file, the name of a recipe that comes with expunge, or None for options alone.

@@ -19,7 +19,7 @@ def check_trainable(model: nn.Module) -> None:
         InputError: All its weights are frozen.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError("All weights of the model are frozen: thaw those to train, or train an adapter (lora.r=8).")
+        raise InputError("All weights of the model are frozen: unfreeze some, or train an adapter (lora.r=8).")
 
 
 def freeze_layers(model: PreTrainedModel | PeftModel, objective: Objective) -> None:

@@ -337,7 +337,7 @@ class UnlearningTrainer(Stepper):
             self.style.save(folder)
         if main and self.changes and self.changes.finished:
             self._evidence.end(self.state.global_step, self.changes.losses)
-            # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
+            # Caches and old weights still hold the forget set: none may outlive the run.
             shutil.rmtree(self._folder / CACHES, ignore_errors=True)
             remove_checkpoints(self._folder)
 

@@ -37,7 +37,7 @@ class Stepper(Trainer):
         """Find the rules that the settings ask for.
 
         Raises:
-            InputError: One does not go with the others, the objective or the model.
+            InputError: One cannot be combined with the others, the objective or the model.
         """
         self.rules = [rule() for rule in RULES if rule.asked(self.args)]
         for rule in self.rules:
