@@ -25,6 +25,8 @@ from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
+# What torch says of a file that it could not write to its end.
+STREAM_ERRORS = ("PytorchStreamWriter failed", "unexpected pos", "iostream error")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
@@ -97,7 +99,7 @@ def _disk_trouble(error: BaseException | None) -> str | None:
         for number in DISK_ERRORS:  # safetensors and torch put it into the message
             if f"(os error {number})" in str(error) or os.strerror(number) in str(error):
                 return f"{os.strerror(number)}."
-        if "PytorchStreamWriter failed" in str(error) or "unexpected pos" in str(error):
+        if any(words in str(error) for words in STREAM_ERRORS):
             return "A file could not be written to its end; the disk may be full."
         error = error.__cause__ or error.__context__
     return None

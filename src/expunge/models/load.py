@@ -8,7 +8,13 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from expunge.data.style import PromptStyle
@@ -49,6 +55,9 @@ def load_model(
     reading = "tokenizer"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
+        if (Path(folder) / GENERATION).is_file():  # transformers would do without those that it cannot read
+            reading = "generation settings"
+            GenerationConfig.from_pretrained(folder)
         reading = "model, which must be a causal language model,"
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
@@ -78,6 +87,7 @@ def load_model(
     return (model if quantization else on_device(model, device)).eval(), tokenizer
 
 
+GENERATION = "generation_config.json"
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_FILES = ("adapter_model.safetensors",)
 

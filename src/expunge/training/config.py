@@ -157,8 +157,9 @@ class UnlearningConfig(TrainingArguments):
     fsdp: SkipValidation[str | None] = None  # transformers takes more than it annotates: true, lists
 
     def __post_init__(self) -> None:
-        for name in UnlearningConfig.__annotations__:
-            setattr(self, name, checked(name, getattr(self, name)))
+        for name, default in _defaults().items():
+            if name in UnlearningConfig.__annotations__ or getattr(self, name) != default:
+                setattr(self, name, checked(name, getattr(self, name)))
         for name in IGNORED:
             _refuse_ignored(name, getattr(self, name))
         for name, (other, choice) in GO_WITH.items():
@@ -166,7 +167,12 @@ class UnlearningConfig(TrainingArguments):
             if off and getattr(self, name) != _defaults()[name]:
                 raise InputError(f"train.{name} would be ignored: it requires train.{other}={choice}.")
         self.given = {name: getattr(self, name) for name, value in _defaults().items() if getattr(self, name) != value}
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except InputError:
+            raise
+        except (ValueError, TypeError, OSError, ImportError, LookupError, AttributeError) as error:
+            raise InputError(f"train options: {error}") from error
         if self.train_sampling_strategy == "batch_rebalance":
             raise InputError(
                 "train.train_sampling_strategy=batch_rebalance: rows of a step are distributed by length over "

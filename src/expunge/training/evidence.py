@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel
 from expunge.custom import custom_code
 from expunge.data import PromptStyle
 from expunge.errors import InputError
-from expunge.files import write_json
+from expunge.files import parse_yaml, write_json
 from expunge.models import (
     fingerprint_code,
     fingerprint_json,
@@ -192,7 +192,7 @@ def changed_settings(file: Path, recipe: Recipe) -> Iterator[str]:
         InputError: The file cannot be read.
     """
     try:
-        before, now = _flat(yaml.safe_load(file.read_text(encoding="utf-8"))), _flat(recipe.model_dump())
+        before, now = _flat(parse_yaml(file.read_text(encoding="utf-8"))), _flat(recipe.model_dump())
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise InputError(
             f"{file}: the recipe of the unfinished run cannot be read ({error}). Start it again."

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from expunge.custom import is_custom, load_custom
 from expunge.data.style import PromptStyle
 from expunge.errors import InputError, unknown
-from expunge.files import whole_file
+from expunge.files import parse_yaml, whole_file
 from expunge.objectives import Objective, Term, build_objective
 from expunge.shipped import shipped_recipes
 
@@ -233,7 +233,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         if section not in SECTIONS:
             raise unknown("section of options", section, SECTIONS)
         try:
-            values[key] = yaml.safe_load(value)
+            values[key] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise InputError(f"{word!r}: the value cannot be read ({error}).") from error
     return values
@@ -247,7 +247,7 @@ def _read(path: str | Path) -> dict[str, Any]:
             raise unknown("recipe (no such file, and none that comes with expunge)", str(path), known)
         source = known[str(path)]
     try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+        values = parse_yaml(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the recipe cannot be read ({error}).") from error
     except yaml.YAMLError as error:

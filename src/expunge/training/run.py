@@ -176,8 +176,5 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
 
 
 def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -> UnlearningConfig:
-    """`UnlearningConfig` from `train.KEY=VALUE` options; errors of transformers become `InputError`s."""
-    try:
-        return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})
-    except (ValueError, ImportError) as error:
-        raise InputError(f"train options: {error}") from error
+    """`UnlearningConfig` from `train.KEY=VALUE` options."""
+    return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})

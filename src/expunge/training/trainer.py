@@ -32,7 +32,7 @@ from expunge.models import (
     packs_rows,
 )
 from expunge.objectives import Objective, Term
-from expunge.runs import CACHES, TRAIN_LOG
+from expunge.runs import CACHES, TEMPORARY, TRAIN_LOG
 from expunge.training.batching import (
     Collator,
     EncodedViews,
@@ -50,6 +50,7 @@ from expunge.training.checkpoints import (
     WholeCheckpoint,
     checkpoint_to_resume,
     last_whole_checkpoint,
+    readable,
     remove_checkpoints,
     trim_log,
 )
@@ -219,6 +220,8 @@ class UnlearningTrainer(Stepper):
             if self.recorded:
                 self._evidence.begin(self, self.recipe, checkpoint)
             remove_checkpoints(self._folder, whole=not checkpoint)
+            for cut_off in self._folder.rglob(TEMPORARY) if self.recorded else ():  # by a kill
+                cut_off.unlink()
             trim_log(self._folder / TRAIN_LOG, checkpoint)
         if self.term_weights and checkpoint:
             self.term_weights.load(checkpoint)
@@ -317,6 +320,18 @@ class UnlearningTrainer(Stepper):
         finally:
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()  # the others have written their part of it
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with readable(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them.
