@@ -153,7 +153,7 @@ def test_what_does_not_apply_is_said(folders, tmp_path, expunge):
     assert "--holdout" in reasons["mia", None]
     assert "--retain" in reasons["prompts", "few_shot"]
     assert "paraphrased_question" in reasons["prompts", "paraphrase"]
-    assert "not measured" in said.out
+    assert "not measured: mia (target, unlearned): no holdout rows" in said.out
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Other prompts: the same question in other words, in a role, with its answer begun for the model, or after examples.
 
-Each is a template over the row, so that the same attack can be run again (jailbreaks of unlearned models: arXiv
-2402.16835; in-context and prefixed prompts: 2410.02879). `worst` is, row by row, the best any of them brought back.
+Each is a template over the row, so that the same attack can be run again (after arXiv 2402.16835, which asks unlearned
+models in other languages, roles and contexts). `worst` is, row by row, the best any of them brought back.
 """
 
 from collections.abc import Callable, Mapping, Sequence

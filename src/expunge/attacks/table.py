@@ -6,7 +6,7 @@ from typing import Any
 from expunge.attacks.base import CHANGE, NONE, ROLES, AttackRow, NotMeasured
 
 
-def terminal_table(rows: Sequence[AttackRow], not_measured: Sequence[NotMeasured]) -> Any:
+def terminal_table(rows: Sequence[AttackRow]) -> Any:
     """A rich table: target, unlearned and retain model side by side; all settings are in attack.json.
 
     Of an attack's settings the one is shown that raised the metric most on the unlearned model (or, where nothing is
@@ -32,11 +32,17 @@ def terminal_table(rows: Sequence[AttackRow], not_measured: Sequence[NotMeasured
                 values = [_number(by_key.get((attack, setting, role, metric))) for role in roles]
                 back = _number(by_key.get((attack, setting, "unlearned", metric + CHANGE)), signed=True)
                 table.add_row(*map(Text, (attack, metric, setting, *values, back)))
-    for attack, setting, reason in dict.fromkeys((one.attack, one.setting, one.reason) for one in not_measured):
-        same = [one.model for one in not_measured if (one.attack, one.setting, one.reason) == (attack, setting, reason)]
-        which = "" if same == roles else f" ({', '.join(same)})"
-        table.add_row(*map(Text, (attack, "not measured", f"{setting or 'all of it'}{which}: {reason}")))
     return table
+
+
+def reasons(not_measured: Sequence[NotMeasured]) -> list[str]:
+    """A line for each thing that was not measured, with the models that it is said of."""
+    lines = []
+    for key in dict.fromkeys((one.attack, one.setting, one.reason) for one in not_measured):
+        roles = [one.model for one in not_measured if (one.attack, one.setting, one.reason) == key]
+        attack, setting, reason = key
+        lines.append(f"not measured: {attack}{f', {setting}' if setting else ''} ({', '.join(roles)}): {reason}")
+    return lines
 
 
 def _shown(rows: Sequence[AttackRow], attack: str, metric: str, role: str) -> list[str]:

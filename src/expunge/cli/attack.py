@@ -40,7 +40,7 @@ def attack(
     from expunge.attacks.base import Role
     from expunge.attacks.data import read_data
     from expunge.attacks.run import attack as run
-    from expunge.attacks.table import terminal_table
+    from expunge.attacks.table import reasons, terminal_table
     from expunge.evaluation import Questions
 
     rows = read_data(data, forget_split, forget, retain, holdout)
@@ -51,5 +51,7 @@ def attack(
     found = run(
         models, rows, attack or (), style=style, seed=seed, quick=quick, device=device, out=out, progress=not quiet
     )
-    Console().print(terminal_table(found.rows, found.not_measured))
+    Console().print(terminal_table(found.rows))
+    for line in reasons(found.not_measured):
+        typer.echo(line)
     typer.echo(f"Results: {out}")
