@@ -21,6 +21,7 @@ from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import launched, leave, note_exit
 from expunge.cli.lists import recipes, suites
+from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
@@ -37,7 +38,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, unlearn, finetune, loss, attack, report, compare, methods, suites, recipes, validate, purge):
+for command in (
+    demo,
+    unlearn,
+    finetune,
+    loss,
+    attack,
+    merge,
+    report,
+    compare,
+    methods,
+    suites,
+    recipes,
+    validate,
+    purge,
+):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)
