@@ -14,12 +14,14 @@ from typing import Annotated, Any
 import typer
 
 import expunge
+from expunge.cli.attack import attack
 from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import launched, leave, note_exit
 from expunge.cli.lists import recipes, suites
+from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
@@ -38,7 +40,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, unlearn, finetune, loss, report, compare, methods, suites, recipes, validate, purge):
+for command in (
+    demo,
+    unlearn,
+    finetune,
+    loss,
+    attack,
+    merge,
+    report,
+    compare,
+    methods,
+    suites,
+    recipes,
+    validate,
+    purge,
+):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)
@@ -120,7 +136,7 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|accelerate|torchao)(\..*)?")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        for chatty in ("torchao", "torch.utils._pytree"):
+        for chatty in ("torchao", "torch.utils._pytree", "bitsandbytes"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
