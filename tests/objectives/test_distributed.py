@@ -15,11 +15,13 @@ from . import runs
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, tokenizer):
     """Every objective's and setting's weights after a run in this process."""
-    models = {}
+    models, threads = {}, torch.get_num_threads()
+    torch.set_num_threads(1)  # as those that are launched: sums are rounded in the same order
     for name in runs.RUNS:
         run = runs.trainer(name, tmp_path_factory.mktemp(name), 4, 2, tokenizer=tokenizer)
         run.train()
         models[name] = {key: value.clone() for key, value in run.model.state_dict().items()}
+    torch.set_num_threads(threads)
     return models
 
 

@@ -193,7 +193,7 @@ def test_wrappers_need_a_regularisation_term(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("options", [{"gradient": "gru"}, {"gradient": "sharpness"}, {"separate_states": True}])
 def test_wrappers_do_not_mix_gradients_that_are_scaled_for_fp16(options, tokenizer, tmp_path):
-    with pytest.raises(InputError, match=r"does not go with train\.fp16.*train\.bf16=true"):
+    with pytest.raises(InputError, match=r"cannot be combined with train\.fp16.*train\.bf16=true"):
         trainer(tokenizer, tmp_path, fp16=True, **options)
 
 

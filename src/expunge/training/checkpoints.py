@@ -46,10 +46,10 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | None:
-    """Where to go on from: the newest whole checkpoint (True), the one named, or nowhere.
+    """Where to continue from: the newest whole checkpoint (True), the one named, or nowhere.
 
     Raises:
-        InputError: The one named is not whole, or nothing can go on from it.
+        InputError: The one named is not whole, or nothing can continue from it.
     """
     checkpoint = last_whole_checkpoint(folder) if resume is True else resume or None
     if checkpoint is None:

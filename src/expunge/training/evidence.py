@@ -1,4 +1,4 @@
-"""What a run leaves of itself: its recipe, and the environment it ran in, with fingerprints of all it used."""
+"""What a run records: its recipe, and the environment it ran in, with fingerprints of all it used."""
 
 import json
 import platform
@@ -60,6 +60,7 @@ def recipe_in_python(
     """
     train = {k: v for k, v in args.given.items() if k not in (*DISPLAY, "objective", "objective_options")}
     return Recipe.model_construct(
+        None,
         **{name: _place(value) for name, value in given.items()},
         **spelt_style(style),
         objective=spelt_objective(objective),

@@ -68,7 +68,7 @@ def places(recipe: Recipe, out: Path, resume: bool, hold: bool = True) -> Iterat
             )
         if begun and (changed := list(changed_settings(work / RECIPE, recipe.resolved()))):
             raise InputError(
-                f"{work} was started with another recipe: {', '.join(changed)}. --resume goes on with the same one."
+                f"{work} was started with another recipe: {', '.join(changed)}. --resume continues with the same one."
             )
         if existed and not begun:  # killed before its first step: it starts again
             _clear(work)

@@ -90,7 +90,7 @@ def run_folder(path: str | Path) -> Path | None:
 def logged_tokens(folder: Path) -> int:
     """Training tokens of all steps and processes. The log counts one process, and anew after each resume.
 
-    A resume is told by a count that does not grow.
+    A resume shows in a count that does not grow.
     """
     counts = [json.loads(line)["tokens"] for line in (folder / TRAIN_LOG).read_text(encoding="utf-8").splitlines()]
     ends = [count for count, after in pairwise([*counts, 0]) if after <= count]
