@@ -31,6 +31,7 @@ TESTS = {
     "models": ["tests/models"],
     "training": ["tests/training", "tests/invariants"],
     "evaluation": ["tests/evaluation", "tests/faults/test_stale.py", "tests/faults/test_edited.py"],
+    "attacks": ["tests/attacks"],
     "report": ["tests/report"],
     "cli": ["tests/cli"],
     "worlds": ["tests/worlds"],
