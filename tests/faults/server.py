@@ -63,7 +63,7 @@ class Changes:
     def _folder(self, event, arguments):
         """What a relative path is relative to: a folder that is being removed is open."""
         at = arguments[1] if event in ("os.remove", "os.rmdir") and len(arguments) > 1 else -1
-        return os.readlink(f"/proc/self/fd/{at}") if isinstance(at, int) and at >= 0 else ""
+        return os.readlink(f"/dev/fd/{at}") if isinstance(at, int) and at >= 0 else ""
 
 
 def child(request):
