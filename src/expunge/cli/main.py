@@ -44,6 +44,7 @@ for command in (
     finetune,
     loss,
     attack,
+    verify,
     merge,
     report,
     compare,
