@@ -25,6 +25,7 @@ from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
+from expunge.cli.verify import verify
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
