@@ -211,6 +211,6 @@ DENSE = {
     "DISTILL": (distill, [{}]),
     "GD": (gd, [{}]),
     "KL": (kl, [{}]),
-    "AP": (ap, [{}, {"beta": 1.0}]),
+    "AP": (ap, [{}, {"beta": 0.05}]),
     "EMBED": (embed, [{"layer": 0}, {"layer": 1}]),
 }

@@ -1,6 +1,6 @@
 """The `expunge` command: errors without tracebacks.
 
-Exit codes: 0 done, 1 no room or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
+Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
 """
 
 import atexit
@@ -28,6 +28,8 @@ from expunge.cli.train import finetune, unlearn
 from expunge.cli.verify import verify
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
+# What torch says of a file that it could not write to its end.
+STREAM_ERRORS = ("PytorchStreamWriter failed", "unexpected pos", "iostream error")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
@@ -80,7 +82,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     _quieten()
     atexit.register(leave)
-    # Raised where the program stands, so that what was being written is tidied up.
+    # Raised where the program stands, so that temporary files are removed.
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         app()
@@ -92,7 +94,7 @@ def main() -> None:
         _stop("" if launched() else str(error), 130)  # the launching process says it
     except Exception as error:
         if trouble := _disk_trouble(error):
-            _stop(f"{trouble} What was whole before is kept; an unfinished run goes on with --resume.", 1)
+            _stop(f"{trouble} What was whole before is kept; an unfinished run continues with --resume.", 1)
         if isinstance(error, OSError):
             _stop(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
         raise
@@ -106,16 +108,16 @@ def _interrupt(*_: Any) -> None:
 
 
 def _disk_trouble(error: BaseException | None) -> str | None:
-    """What a disk refused, if that is why; libraries wrap it in errors of their own."""
+    """What a disk refused, if that is why; libraries wrap it in other errors."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
         if isinstance(error, OSError) and error.errno in (*DISK_ERRORS, errno.EACCES, errno.EPERM):
             return f"{error.filename or 'input or output'}: {os.strerror(error.errno)}."
-        for number in DISK_ERRORS:  # safetensors and torch say it in words
+        for number in DISK_ERRORS:  # safetensors and torch put it into the message
             if f"(os error {number})" in str(error) or os.strerror(number) in str(error):
                 return f"{os.strerror(number)}."
-        if "PytorchStreamWriter failed" in str(error) or "unexpected pos" in str(error):
+        if any(words in str(error) for words in STREAM_ERRORS):
             return "A file could not be written to its end; the disk may be full."
         error = error.__cause__ or error.__context__
     return None

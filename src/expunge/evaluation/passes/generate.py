@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ def stop_tokens(
     """The tokens that end an answer: the template's end of turn, the end of sequence, and the model's own list."""
     listed = model.generation_config.eos_token_id if model.generation_config is not None else None
     own = [listed] if isinstance(listed, int) else listed or []
-    return frozenset(t for t in (end_of_turn(tokenizer, style), tokenizer.eos_token_id, *own) if t is not None)
+    end = cast(int | None, tokenizer.eos_token_id)  # annotated as if it could be any special token, or several
+    return frozenset(t for t in (end_of_turn(tokenizer, style), end, *own) if t is not None)
 
 
 @dataclass(frozen=True)

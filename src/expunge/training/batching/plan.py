@@ -25,7 +25,7 @@ def plan_rows(
     tokenizer: PreTrainedTokenizerBase,
     length: int | None,
     args: UnlearningConfig,
-    cache: Path | None,
+    cache: Path | None = None,
     style: PromptStyle = PromptStyle(),
 ) -> tuple[EncodedViews, Pairing]:
     """Read both sets, encode every row the run will meet, and draw up which rows meet.
@@ -92,12 +92,10 @@ def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective
         text_prompt: Characters of a passage that are its prompt; None: it has none.
 
     Raises:
-        InputError: The set is empty, `text_prompt` is not positive, or a view answers the prompt of a row without one.
+        InputError: The set is empty, or a view answers the prompt of a row without one.
     """
     if not rows:
         raise InputError(f"The {name} set is empty.")
-    if text_prompt is not None and text_prompt < 1:
-        raise InputError(f"train.text_prompt={text_prompt}: give a number of characters, e.g. 200.")
     answering = next((v for v in objective.views if VIEWS[v].set == name and VIEWS[v].answers_prompt), None)
     prepared: list[Row] = []
     for i, cut in enumerate(rows):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Rule(ABC):
-    """A change to steps or weights that goes with any objective; one object for each run that asks for it.
+    """A change to steps or weights that can be combined with any objective; one object for each run that asks for it.
 
     Attributes:
         option: The option that asks for it, as a user writes it.
@@ -28,8 +28,8 @@ class Rule(ABC):
     def asked(args: UnlearningConfig) -> bool:
         """Whether these settings ask for it."""
 
-    def check(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027 - most rules go with everything
-        """Refuse settings, an objective or a model that it does not go with.
+    def check(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027 - most rules can be combined with everything
+        """Refuse settings, an objective or a model that it cannot be combined with.
 
         Raises:
             InputError: Naming the option and the fix.
@@ -39,7 +39,7 @@ class Rule(ABC):
         """What happens to the weights before the first step; the same again when a run is resumed."""
 
     def gradients(self, trainer: "UnlearningTrainer") -> "SeparateGradients | None":
-        """What a step makes of the gradients of both sides; None: it takes the gradient of their sum."""
+        """How a step combines the gradients of both sides; None: it takes the gradient of their sum."""
         return None
 
     def after(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027
