@@ -216,7 +216,7 @@ def test_negated_adapter_is_the_opposite_product(tokenizer, tmp_path):
         layer = run.model.get_base_model().model.layers[0].mlp.up_proj
         products.append(layer.lora_B["default"].weight @ layer.lora_A["default"].weight)
     assert products[0].abs().max() > 0
-    torch.testing.assert_close(products[1], -2 * products[0])
+    assert (products[1] + 2 * products[0]).norm() < 1e-5 * products[0].norm()
 
 
 def test_noise_replaces_a_share_of_the_matrices(tokenizer):
