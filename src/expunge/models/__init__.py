@@ -14,6 +14,7 @@ from expunge.models.forward import Request, TokenFunction, check_layer, hidden_s
 from expunge.models.head import FrozenHead, check_head
 from expunge.models.load import (
     ModelOrPlace,
+    base_below,
     best_device,
     check_same_tokenizer,
     is_adapter,
@@ -31,6 +32,7 @@ __all__ = [
     "Request",
     "TokenFunction",
     "attach_views",
+    "base_below",
     "best_device",
     "causal_model",
     "check_head",

@@ -151,6 +151,8 @@ def _environment(trainer: "UnlearningTrainer", recipe: Recipe) -> dict[str, Any]
         fingerprints["refusals"] = salted_digest("\n".join(sources.refusals))
     if trainer.other_reference:
         fingerprints["reference_model"] = trainer.other_reference
+    if trainer.holdout:
+        fingerprints["holdout"] = fingerprint_rows(trainer.holdout)
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "platform": platform.platform(),
@@ -161,6 +163,7 @@ def _environment(trainer: "UnlearningTrainer", recipe: Recipe) -> dict[str, Any]
         "fingerprints": fingerprints,
         "rows": {"forget": len(sources.forget), "retain": len(sources.retain)},
         "train": {key: settings[key] for key in KEPT_SETTINGS},
+        **({"chosen": trainer.chosen} if trainer.chosen else {}),
     }
 
 
@@ -172,6 +175,7 @@ def _changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
         "forget": "the forget rows",
         "retain": "the retain rows",
         "refusals": "the refusals",
+        "holdout": "the holdout rows",
         "reference_model": "the reference model's weights",
         "code": "expunge's own code",
     }

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from expunge.data import PromptStyle, Row
+from expunge.data import PromptStyle, Row, load_rows
 from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import follow_umask
 from expunge.models import (
@@ -50,6 +50,7 @@ from expunge.training.checkpoints import (
     trim_log,
 )
 from expunge.training.config import UnlearningConfig
+from expunge.training.controls import check_controls, with_level
 from expunge.training.evidence import Evidence, recipe_in_python
 from expunge.training.frozen import StoredReference, freeze
 from expunge.training.guard import Guard
@@ -58,6 +59,7 @@ from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
 from expunge.training.recipe import objective_of
 from expunge.training.step_log import below_chance, write_step
+from expunge.training.steps.reset import check_anchor
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
 from expunge.training.trainable import check_trainable, freeze_layers, with_adapter
@@ -79,6 +81,9 @@ class UnlearningTrainer(Stepper):
         callbacks: As in `transformers.Trainer`.
         reference: The frozen model to compare with, where that is not the target as it is now: given like `model`. What
             is needed of it is computed before the target is loaded, so that the two are never in memory together.
+        anchor: Where the objective RESET moves the weights: a model, given like `model`, or "fresh"; default: the model
+            below the target's adapter, if it has one, else fresh weights where the retain set can make up for them.
+        holdout: Rows never trained on, or a SPEC, from which RESET takes its level.
         style: How conversations are written; default: as for the model before, where `model` is a path and says so.
 
     Attributes:
@@ -106,12 +111,18 @@ class UnlearningTrainer(Stepper):
         objective: Objective | Term | str | None = None,
         callbacks: list[TrainerCallback] | None = None,
         reference: ModelOrPlace | None = None,
+        anchor: ModelOrPlace | None = None,
+        holdout: Sequence[Row] | str | Path | None = None,
         style: PromptStyle | None = None,
     ) -> None:
         set_seed(args.seed)
         place = str(model) if isinstance(model, (str, Path)) else None
         self.style = style or (kept_style(place) if place else None) or PromptStyle()
         self.objective = objective_of(objective or args.objective, args.objective_options)
+        self.anchor = check_anchor(self.objective, anchor, place)
+        self.holdout = load_rows(holdout) if isinstance(holdout, (str, Path)) else list(holdout or ())
+        check_controls(self.objective, self.holdout)
+        self.chosen: dict[str, Any] = {}
         self._folder = Path(args.output_dir)
         self._evidence = Evidence(self._folder)
         self.changes: Changes | None = None
@@ -124,7 +135,7 @@ class UnlearningTrainer(Stepper):
             length = min((n for n in (args.max_length, context) if n), default=None)
             sets = forget_dataset, retain_dataset, refusals
             self.encoded, self.pairing = plan_rows(self.objective, *sets, tokenizer, length, args, cache, self.style)
-            self.epochs = args.epochs(self.pairing.forget)
+            self.epochs = args.epochs(self.pairing.rows)
 
         if reference is not None:
             frozen, tokenizer = loaded(reference, processing_class)
@@ -169,6 +180,7 @@ class UnlearningTrainer(Stepper):
         self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
         given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
+        given |= {"anchor": anchor, "holdout": holdout}
         given["model"] = place or model.name_or_path
         self.recipe = recipe_in_python(args, self.objective, model, adapter, self.style, given)
 
@@ -201,6 +213,7 @@ class UnlearningTrainer(Stepper):
     def _train(self, main: bool, resume: str | bool | None, options: dict[str, Any]) -> TrainOutput:
         checkpoint = checkpoint_to_resume(self._folder, resume)
         self.target_fingerprint = fingerprint(causal_model(self.model)) if main else None
+        self.objective, self.chosen = with_level(self)
         self.changes = Changes(self) if self.recorded else None
         if main:
             if self.recorded:
