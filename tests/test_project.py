@@ -32,9 +32,10 @@ ROOMS = {
     "models": {"data", "objectives", "metrics"},
     "training": {"models", "data", "objectives", "metrics"},
     "evaluation": {"models", "data", "objectives", "metrics"},
+    "attacks": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "worlds": {"models", "data", "objectives", "metrics"},
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
-    "cli": {"report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
+    "cli": {"attacks", "report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
 }
 FOR_ALL = {"errors", "files", "runs", "custom", "limits"}
 SECTIONS = ("objective", "train", "lora")
