@@ -115,7 +115,7 @@ class Bench:
         first = self.out / "retain 1" / "results.json"
         compared = ComparedWith(retain_results=first) if first.exists() else ComparedWith()
         results = evaluate(place, questions, compared_with=compared, out=place / "results.json")
-        values = dict(results.summary)
+        values = dict(results.summary.values)
         forget = self.rows("forget10")
         attacks = relearn(place, None, forget, steps=(30,), rates=(3e-4,)) + relearn(
             place, None, forget, steps=(100,), rates=(1e-3,)
