@@ -122,6 +122,7 @@ def test_an_interrupted_run_is_resumed_with_its_own_style_alone(expunge, target,
     work.mkdir()
     recipe = read_recipe(None, {"model": str(target), "forget": str(data / "forget.jsonl"), "objective": "GA"})
     recipe.model_copy(update={"system": "Be brief."}).resolved().write(work / "recipe.yaml")
+    (work / "environment.json").write_text("{}")  # it had begun
     unlearn = ["unlearn", "--model", target, "--forget", data / "forget.jsonl", "--objective", "GA"]
     said = expunge(*unlearn, "--out", tmp_path / "run", "--resume", code=2).err
     assert "another recipe" in said

@@ -79,7 +79,7 @@ def test_one_bit_of_a_judge_is_another_judge(model, tokenizer, judges, tmp_path)
     before = evaluate(model, tokenizer, fluency_model=str(judge), **options)
     weights = judge / "model.safetensors"
     content = bytearray(weights.read_bytes())
-    content[-1] ^= 0x40  # a bit of an exponent
+    content[-2] ^= 0x40  # the highest bit of a mantissa
     weights.write_bytes(content)
     after = evaluate(model, tokenizer, fluency_model=str(judge), **options)
     assert after.recipe["fluency_model"]["fingerprint"] != before.recipe["fluency_model"]["fingerprint"]

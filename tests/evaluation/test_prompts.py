@@ -7,6 +7,7 @@ import pytest
 from evaluation.tiny import causal_tokenizer, evaluate, tiny_model
 from expunge.data import PromptStyle
 from expunge.evaluation.passes.generate import stop_tokens
+from signed import change
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '<user> ' + m['content'] + ' <bot>' }}"
@@ -38,9 +39,7 @@ def test_another_system_prompt_is_not_compared_silently(model, own_tokenizer, fo
 def test_results_that_do_not_say_how_they_were_asked_are_flagged(model, own_tokenizer, folder, tmp_path):
     out = tmp_path / "retain.json"
     evaluate(tiny_model(1), own_tokenizer, data=folder, out=out)
-    raw = json.loads(out.read_text())
-    del raw["recipe"]["prompts"]
-    out.write_text(json.dumps(raw))
+    change(out, lambda raw: raw["recipe"].pop("prompts"))
     with pytest.warns(UserWarning, match="do not say with which chat template"):
         results = evaluate(model, own_tokenizer, data=folder, retain_results=out, out=tmp_path / "results.json")
     assert results.summary.values["forget_quality"] is not None

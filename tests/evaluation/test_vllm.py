@@ -125,6 +125,7 @@ def test_what_goes_wrong_has_a_message(folder, environment, tmp_path, model, tok
         evaluate(folder, suite="wmdp", vllm=python)
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter" / "adapter_model.safetensors").touch()
     with pytest.raises(InputError, match="this is an adapter"):
         check_readable(tmp_path / "adapter")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -217,6 +217,6 @@ DENSE = {
     "RESET": (reset, [{"level": 7.0}, {"level": 20.0, "hinge": 1.0}]),
     "GD": (gd, [{}]),
     "KL": (kl, [{}]),
-    "AP": (ap, [{}, {"beta": 1.0}]),
+    "AP": (ap, [{}, {"beta": 0.05}]),
     "EMBED": (embed, [{"layer": 0}, {"layer": 1}]),
 }

@@ -22,7 +22,9 @@ KEPT = [Row((), OTHER), Row((), f"{OTHER} {PASSAGE}"), Row((), OTHER * 2)]
 
 def planned(tokenizer, tmp_path, objective, forget=PASSAGES, retain=KEPT, length=None, **options):
     args = UnlearningConfig(output_dir=str(tmp_path), use_cpu=True, **options)
-    return plan_rows(build_objective(objective), forget, retain, tiny.REFUSALS, tokenizer, length, args)[0]
+    return plan_rows(
+        build_objective(objective), forget, retain, tiny.REFUSALS, tokenizer, length, args, tmp_path / "caches"
+    )[0]
 
 
 def texts(tokenizer, encoded):

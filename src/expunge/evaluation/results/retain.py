@@ -106,7 +106,7 @@ def comparable(retain: RetainNumbers | None, recipe: Mapping[str, Any]) -> tuple
     there = retain.results.recipe
     if there["tokenizer"] != recipe["tokenizer"]:
         return None, "the retain model has another tokenizer or chat template, so the two cannot be compared"
-    if there["prompts"] != recipe["prompts"]:
+    if there.get("prompts", recipe["prompts"]) != recipe["prompts"]:
         return None, (
             f"the retain model was asked with other prompts ({PromptStyle(**there['prompts'])}): measure it with the "
             "same --template, --system and --date"
@@ -130,7 +130,7 @@ def add_comparison(results: Results, suite: Suite, retain: RetainNumbers | None,
     forget = next((spec for spec in suite.sets if spec.kind == "forget"), None)
     if forget is None:
         return
-    if retain is not None and retain.results is None:
+    if retain is not None and (retain.results is None or "prompts" not in retain.results.recipe):
         summary.reasons["retain_prompts"] = UNKNOWN_PROMPTS
         warnings.warn(f"{retain.name}: {UNKNOWN_PROMPTS}.", stacklevel=2)
     if retain is not None:

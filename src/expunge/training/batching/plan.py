@@ -25,7 +25,7 @@ def plan_rows(
     tokenizer: PreTrainedTokenizerBase,
     length: int | None,
     args: UnlearningConfig,
-    cache: Path | None,
+    cache: Path | None = None,
     style: PromptStyle = PromptStyle(),
 ) -> tuple[EncodedViews, Pairing]:
     """Read both sets, encode every row the run will meet, and draw up which rows meet.
