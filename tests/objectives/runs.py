@@ -115,7 +115,7 @@ def main(out, backend):
     options = {}
     if backend == "fsdp2":
         options = {
-            "fsdp": True,
+            "fsdp": "full_shard",
             "fsdp_config": {
                 "version": 2,
                 "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
