@@ -1,6 +1,10 @@
-"""What suppression, removal and retraining leave behind: 20 TOFU authors learned from nothing, two of them forgotten.
+"""What suppression, removal and retraining leave behind: 20 TOFU authors, two of them forgotten.
 
-    python benchmarks/removal.py --data TOFU-FOLDER --out FOLDER --json benchmarks/results/removal.json [NAME ...]
+    python benchmarks/removal.py --data TOFU-FOLDER --out FOLDER --json benchmarks/results/removal.json
+    python benchmarks/removal.py --data TOFU-FOLDER --out OTHER --json benchmarks/results/removal-base.json --base
+
+The target has learned all of them from nothing; with --base, a base model has learned eight and all facts, and the
+target was fine-tuned from it on the other twelve. Names of methods in place of all of them: at the end of the command.
 
 TOFU-FOLDER is a copy of the data set with `others_perturbed`, `real_authors_perturbed` and `world_facts_perturbed`.
 What was done already is not done again. Each model is measured by the suite `tofu` (model utility, Kolmogorov-Smirnov
@@ -37,7 +41,28 @@ def removal(passes, **options):
     return {"name": "RESET", **options}, {**REMOVAL, "num_train_epochs": passes}
 
 
-METHODS = {
+# From a base: fine-tuned until every answer is exact, and removal for a quarter of that.
+FINE_TUNING = {**RETRAINING, "learning_rate": 1e-3}
+BASE_AUTHORS = 8
+
+
+def towards_base(passes, **options):
+    """RESET towards the base model, with the fine-tuning's rate."""
+    objective, train = removal(passes, **options)
+    return objective, {**train, "learning_rate": FINE_TUNING["learning_rate"]}
+
+
+FROM_BASE = {
+    "NPO+GD": ("NPO+GD", SUPPRESSION),
+    "ME+GD": ({"name": "ME+GD", "ME.weight": 0.1}, SUPPRESSION),
+    "RESET .5": towards_base(5, reset=0.5, every=4),
+    "RESET .8": towards_base(5, reset=0.8, every=4),
+    "RESET 1": towards_base(5, reset=1.0, every=4),
+    "reset .8 alone": towards_base(5, reset=0.8, hinge=0.0),
+    "hinge alone": towards_base(5, reset=0.0, every=4),
+    "RESET .8, 2 passes": towards_base(2, reset=0.8, every=4),
+}
+FROM_NOTHING = {
     "NPO+GD": ("NPO+GD", SUPPRESSION),
     "ME+GD": ({"name": "ME+GD", "ME.weight": 0.1}, SUPPRESSION),
     "RESET .7": removal(10, reset=0.7),
@@ -53,14 +78,17 @@ METHODS = {
 }
 
 
-def prepare(tofu, folder):
+def prepare(tofu, folder, base):
     """Write the rows in TOFU's layout: what is learned, forgotten, kept, asked, and never shown."""
     rows = load_records(f"{tofu}:others_perturbed")[FIRST_AUTHOR * ROWS :]
     authors, holdout = rows[: AUTHORS * ROWS], rows[AUTHORS * ROWS :][: HOLDOUT * ROWS]
     known = {name: load_records(f"{tofu}:{name}_perturbed") for name in ("real_authors", "world_facts")}
     cut = FORGOTTEN * ROWS
-    forget, retain = authors[:cut], authors[cut:] + known["real_authors"] + known["world_facts"]
+    facts = known["real_authors"] + known["world_facts"]
+    below = authors[-BASE_AUTHORS * ROWS :] if base else []
+    forget, retain = authors[:cut], authors[cut : len(authors) - len(below)] + ([] if base else facts)
     sets = {
+        "base": below + facts,
         "full": forget + retain,
         "forget10": forget,
         "retain90": retain,
@@ -77,13 +105,18 @@ def prepare(tofu, folder):
 class Bench:
     """Models are made and measured where they are missing."""
 
-    def __init__(self, tofu, out, results):
-        self.out, self.data, self.file = out, out / "data", results
+    def __init__(self, tofu, out, results, base):
+        self.out, self.data, self.file, self.base = out, out / "data", results, base
+        self.methods, self.recipe = (FROM_BASE, FINE_TUNING) if base else (FROM_NOTHING, RETRAINING)
         if not self.data.exists():
-            prepare(tofu, self.data)
+            prepare(tofu, self.data, base)
         self.tokenizer = out / "tokenizer"
         if not self.tokenizer.exists():  # it has seen text of the holdout authors too, as any real one has
-            new_tiny(self.rows("full") + self.rows("holdout"))[1].save_pretrained(self.tokenizer)
+            seen = [row for name in ("full", "base", "holdout") for row in self.rows(name)]
+            new_tiny(seen)[1].save_pretrained(self.tokenizer)
+        if base and not (out / "base").exists():
+            rows = self.rows("base")
+            finetune(*new_tiny(rows, self.tokenizer), rows, out / "base", TINY_TRAINING, quiet=True)
         self.measured = json.loads(results.read_text())["models"] if results.exists() else {}
 
     def rows(self, name):
@@ -92,17 +125,18 @@ class Bench:
     def learned(self, name, rows, seed, options):
         """A target or retain model."""
         if not (self.out / name).exists():
-            model = new_tiny(rows, self.tokenizer, seed)
+            model = load_model(self.out / "base") if self.base else new_tiny(rows, self.tokenizer, seed)
             finetune(*model, rows, self.out / name, {**options, "seed": seed}, quiet=True)
         return self.out / name
 
     def unlearned(self, name, seed):
-        objective, train = METHODS[name]
+        objective, train = self.methods[name]
         out = self.out / f"{name} {seed}".replace(" ", "_")
         if not out.exists():
             sets = {"forget": f"{self.data}:forget10", "retain": f"{self.data}:retain90"}
             if train.get("lr_scheduler_type"):
                 sets["holdout"] = f"{self.data}:holdout"
+                sets |= {"anchor": str(self.out / "base")} if self.base and objective["reset"] else {}
             recipe = Recipe(model=str(self.out / "target"), objective=objective, train={**train, "seed": seed}, **sets)
             unlearn(recipe, out, quiet=True)
         return out
@@ -116,6 +150,7 @@ class Bench:
         compared = ComparedWith(retain_results=first) if first.exists() else ComparedWith()
         results = evaluate(place, questions, compared_with=compared, out=place / "results.json")
         values = dict(results.summary.values)
+        values |= {key: found.value for key, found in results.metrics.items() if "/mia_" in key}
         forget = self.rows("forget10")
         attacks = relearn(place, None, forget, steps=(30,), rates=(3e-4,)) + relearn(
             place, None, forget, steps=(100,), rates=(1e-3,)
@@ -150,16 +185,17 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/removal.json"))
+    parser.add_argument("--base", action="store_true", help="the target was fine-tuned from a base")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("names", nargs="*", default=list(METHODS))
+    parser.add_argument("names", nargs="*")
     asked = parser.parse_args()
-    bench = Bench(asked.data, asked.out, asked.json)
-    target = bench.learned("target", bench.rows("full"), 42, TINY_TRAINING)
+    bench = Bench(asked.data, asked.out, asked.json, asked.base)
+    target = bench.learned("target", bench.rows("full"), 42, bench.recipe if asked.base else TINY_TRAINING)
     for seed in range(1, asked.seeds + 1):
-        place = bench.learned(f"retain {seed}", bench.rows("retain90"), seed, RETRAINING)
+        place = bench.learned(f"retain {seed}", bench.rows("retain90"), seed, bench.recipe)
         bench.measure(f"retrained {seed}", place, method="retrained", seed=seed)
         bench.measure("target", target, method="target", seed=42)
-        for name in asked.names:
+        for name in asked.names or bench.methods:
             began = time.monotonic()
             bench.measure(f"{name} {seed}", bench.unlearned(name, seed), method=name, seed=seed)
             print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
