@@ -66,6 +66,8 @@ FROM_NOTHING = {
     "NPO+GD": ("NPO+GD", SUPPRESSION),
     "ME+GD": ({"name": "ME+GD", "ME.weight": 0.1}, SUPPRESSION),
     "RESET .7": removal(10, reset=0.7),
+    # what the holdout rows have under the target
+    "RESET .7, level 8.342": removal(10, reset=0.7, level=8.342),
     "reset .7 alone": removal(10, reset=0.7, hinge=0.0),
     "hinge alone": removal(10, reset=0.0),
     "fresh weights": removal(10, reset=1.0),
@@ -158,7 +160,7 @@ class Bench:
         values |= {f"relearnt {row.setting}": row.value for row in attacks if row.metric == "exact_memorization"}
         log = [json.loads(line) for line in (place / "train_log.jsonl").read_text().splitlines()]
         if (place / "environment.json").exists():
-            about |= {"chosen": json.loads((place / "environment.json").read_text()).get("chosen")}
+            about |= {"levels": json.loads((place / "environment.json").read_text()).get("levels")}
         passes = log[-1]["tokens"] / self.retain_tokens()
         self.measured[name] = {**about, "passes": round(passes, 2), "seconds": log[-1]["seconds"], **values}
         self.file.parent.mkdir(parents=True, exist_ok=True)

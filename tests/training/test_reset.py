@@ -11,10 +11,11 @@ import tinymodels as tiny
 from expunge import UnlearningTrainer
 from expunge.cli.main import app
 from expunge.errors import InputError
-from expunge.models import load_model
+from expunge.models import fingerprint, load_model
 from expunge.objectives import RESET, build_objective
 from expunge.training import read_recipe, unlearn
 from expunge.training.batching.pairing import RetainLed
+from killed import copy_killed
 from objectives import runs
 
 OPTIONS = {"level": 7.0}
@@ -122,6 +123,8 @@ def test_below_an_adapter_the_base_is_the_anchor(model_folder, data, tmp_path):
     name = "model.layers.0.mlp.up_proj.weight"
     torch.testing.assert_close(now[name], base[name] + 0.6 * (full[name] - base[name]), rtol=0, atol=1e-6)
     assert not torch.allclose(full[name], base[name], atol=1e-4)
+    recorded = json.loads((run / "environment.json").read_text())["fingerprints"]
+    assert recorded["anchor_model"] == fingerprint(load_model(model_folder)[0])
 
 
 def test_an_epoch_is_one_pass_over_the_retain_set_and_some_steps_have_forget_rows():
@@ -163,9 +166,9 @@ def words(model_folder, data, tmp_path):
 def test_level_is_that_of_rows_never_seen(words, model_folder, tmp_path):
     holdout = tmp_path / "holdout.jsonl"
     holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n{"question": "Why?", "answer": "So."}\n')
-    done = words("--holdout", holdout, "--anchor", "fresh", "train.max_steps=2")
+    done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3")
     assert done.exit_code == 0, done.output
-    chosen = json.loads((tmp_path / "run" / "environment.json").read_text())["chosen"]
+    found = json.loads((tmp_path / "run" / "environment.json").read_text())["levels"]
     model, tokenizer = load_model(model_folder)
     levels = []
     for question, answer in (("Who is Zed?", "A tailor."), ("Why?", "So.")):
@@ -176,7 +179,30 @@ def test_level_is_that_of_rows_never_seen(words, model_folder, tmp_path):
         with torch.no_grad():
             logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         levels.append(-float(torch.stack([logp[i - 1, ids[i]] for i in range(len(prompt), len(ids))]).mean()))
-    assert chosen == {"RESET.level": pytest.approx(sum(levels) / 2, abs=1e-3), "holdout_rows": 2}
+    assert found[0] == pytest.approx(sum(levels) / 2, abs=1e-3)
+    assert len(found) == 3
+
+
+def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_path):
+    def trainer(folder):
+        options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+        args = runs.arguments(folder, batch=2, **options)
+        objective = build_objective("RESET", {"every": 2, "hinge": 1.0})
+        unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
+        sets = tiny.FORGET, tiny.RETAIN, tokenizer
+        return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+
+    whole = trainer(tmp_path / "whole")
+    whole.train()
+    steps = -(-len(tiny.RETAIN) // 2)
+    assert steps >= 2
+    first, second = whole.control_level.levels
+    assert first != second
+    copy_killed(tmp_path / "whole", tmp_path / "killed", steps + 1)
+    resumed = trainer(tmp_path / "killed")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.control_level.levels == [first, second]
+    assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
 
 
 def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, monkeypatch):

@@ -126,10 +126,15 @@ class Evidence:
                 "it was started with, or start a new run."
             )
 
-    def end(self, steps: int, losses: Mapping[str, Any]) -> None:
+    def end(self, trainer: "UnlearningTrainer") -> None:
         """Write down how it ended: what was trained, and for how long."""
         seconds = self._environment.get("seconds", 0.0) + time.time() - self._started
-        self._environment |= {"seconds": round(seconds, 3), "steps": steps, "losses": losses}
+        losses = trainer.changes.losses if trainer.changes else {}
+        self._environment |= {"seconds": round(seconds, 3), "steps": trainer.state.global_step, "losses": losses}
+        if trainer.control_level:
+            self._environment["levels"] = trainer.control_level.levels
+        if trainer.anchor_fingerprint:  # loaded when the weights moved, after the run had begun
+            self._environment["fingerprints"]["anchor_model"] = trainer.anchor_fingerprint
         write_json(self._folder / ENVIRONMENT, self._environment)
 
 
@@ -163,7 +168,6 @@ def _environment(trainer: "UnlearningTrainer", recipe: Recipe) -> dict[str, Any]
         "fingerprints": fingerprints,
         "rows": {"forget": len(sources.forget), "retain": len(sources.retain)},
         "train": {key: settings[key] for key in KEPT_SETTINGS},
-        **({"chosen": trainer.chosen} if trainer.chosen else {}),
     }
 
 

@@ -50,7 +50,7 @@ from expunge.training.checkpoints import (
     trim_log,
 )
 from expunge.training.config import UnlearningConfig
-from expunge.training.controls import check_controls, with_level
+from expunge.training.controls import ControlLevel, check_controls, needs_level
 from expunge.training.evidence import Evidence, recipe_in_python
 from expunge.training.frozen import StoredReference, freeze
 from expunge.training.guard import Guard
@@ -122,7 +122,7 @@ class UnlearningTrainer(Stepper):
         self.anchor = check_anchor(self.objective, anchor, place)
         self.holdout = load_rows(holdout) if isinstance(holdout, (str, Path)) else list(holdout or ())
         check_controls(self.objective, self.holdout)
-        self.chosen: dict[str, Any] = {}
+        self.anchor_fingerprint: str | None = None
         self._folder = Path(args.output_dir)
         self._evidence = Evidence(self._folder)
         self.changes: Changes | None = None
@@ -177,6 +177,9 @@ class UnlearningTrainer(Stepper):
         self.term_weights = TermWeights(self.objective, self.accelerator) if self.objective.adaptive else None
         if self.term_weights:
             self.add_callback(self.term_weights)
+        self.control_level = ControlLevel(self) if needs_level(self.objective) else None
+        if self.control_level:
+            self.add_callback(self.control_level)
         self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
         given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
@@ -213,7 +216,6 @@ class UnlearningTrainer(Stepper):
     def _train(self, main: bool, resume: str | bool | None, options: dict[str, Any]) -> TrainOutput:
         checkpoint = checkpoint_to_resume(self._folder, resume)
         self.target_fingerprint = fingerprint(causal_model(self.model)) if main else None
-        self.objective, self.chosen = with_level(self)
         self.changes = Changes(self) if self.recorded else None
         if main:
             if self.recorded:
@@ -222,6 +224,8 @@ class UnlearningTrainer(Stepper):
             trim_log(self._folder / TRAIN_LOG, checkpoint)
         if self.term_weights and checkpoint:
             self.term_weights.load(checkpoint)
+        if self.control_level and checkpoint:
+            self.control_level.load(checkpoint)
         if self.reference is None:
             self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
@@ -335,7 +339,7 @@ class UnlearningTrainer(Stepper):
             (folder / "training_args.bin").unlink(missing_ok=True)
             self.style.save(folder)
         if main and self.changes and self.changes.finished:
-            self._evidence.end(self.state.global_step, self.changes.losses)
+            self._evidence.end(self)
             # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
             shutil.rmtree(self._folder / CACHES, ignore_errors=True)
             remove_checkpoints(self._folder)

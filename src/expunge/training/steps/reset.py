@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.errors import InputError
-from expunge.models import ModelOrPlace, base_below, causal_model, loaded
+from expunge.models import ModelOrPlace, base_below, causal_model, fingerprint, loaded
 from expunge.objectives import RESET, Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
@@ -58,6 +58,7 @@ class Reset(Rule):
         else:
             other, _ = loaded(trainer.anchor, trainer.processing_class)
             anchor = anchor_weights(model, other)
+            trainer.anchor_fingerprint = fingerprint(other) if trainer.is_world_process_zero() else None
         move(model, anchor, _term(trainer), only_forgotten(trainer))
 
 
