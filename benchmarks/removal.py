@@ -178,19 +178,53 @@ def about_this():
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("expunge", "torch", "transformers")},
         "machine": platform.machine(),
-        "parameters": "1.3 million",
+        "parameters": "1.9 million",
     }
+
+
+COLUMNS = {
+    "MU": "model_utility",
+    "KS distance": "forget_quality_ks_distance",
+    "MIA loss": "forget/mia_loss",
+    "min-k": "forget/mia_min_k",
+    "min-k++": "forget/mia_min_k_plus_plus",
+    "before": "relearnt none",
+    "30 steps at 3e-4": "relearnt steps=30 rate=0.0003 on=forget",
+    "100 at 1e-3": "relearnt steps=100 rate=0.001 on=forget",
+    "passes": "passes",
+}
+
+
+def table(models):
+    """A line for each method: means over its seeds, and from where to where they go."""
+    lines = [f"| | seeds | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    methods = {}
+    for found in models.values():
+        methods.setdefault(found["method"], []).append(found)
+    for method, runs in methods.items():
+        cells = []
+        for title, key in COLUMNS.items():
+            values = [run[key] for run in runs if run[key] is not None]
+            digits = 1 if title == "passes" else 3 if title == "MU" else 2
+            mean = f"{sum(values) / len(values):.{digits}f}" if values else "-"
+            spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(set(values)) > 1 else ""
+            cells.append(mean + spread)
+        lines.append(f"| {method} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", help="TOFU; without it, the table of --json is printed")
+    parser.add_argument("--out", type=Path, help="models and runs")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/removal.json"))
     parser.add_argument("--base", action="store_true", help="the target was fine-tuned from a base")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("names", nargs="*")
     asked = parser.parse_args()
+    if asked.data is None or asked.out is None:
+        print(table(json.loads(asked.json.read_text())["models"]))
+        return
     bench = Bench(asked.data, asked.out, asked.json, asked.base)
     target = bench.learned("target", bench.rows("full"), 42, bench.recipe if asked.base else TINY_TRAINING)
     for seed in range(1, asked.seeds + 1):
