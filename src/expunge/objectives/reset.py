@@ -21,7 +21,7 @@ class RESET(Term):
 
     Attributes:
         reset: How far to go back, from 0 to 1.
-        level: Nats a token; default: that of holdout rows, taken anew when an epoch begins.
+        level: Nats a token; default: above that of a tenth of the holdout rows, taken anew when an epoch begins.
         hinge: Weight of the hinge.
         every: Which steps have forget rows.
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
