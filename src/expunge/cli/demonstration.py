@@ -1,4 +1,4 @@
-"""The demo: a world, a target and a retain model that learn it, seven objectives.
+"""The demo: a world, a target and a retain model that learn it, six objectives.
 
     OUT/world               the invented people and facts, in TOFU's layout
     OUT/target OUT/retain   the models before unlearning, with their results
@@ -7,8 +7,7 @@
 
 Target and retain model are kept in the user's cache folder too, under a fingerprint of all that decides their weights,
 so that another demo with the same seed does not train them again. Nothing in them is anybody's: the people are
-invented. Every objective that suppresses gets the same settings; RESET, which removes, has its own. Nothing but the
-printed results depends on how they do.
+invented. Every objective gets the same settings; nothing but the printed results depends on how it does.
 """
 
 import os
@@ -29,7 +28,7 @@ from expunge.files import whole_folder
 from expunge.runs import companion_path
 from expunge.worlds.corpus import write_world
 
-OBJECTIVES = ("GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU", "RESET")
+OBJECTIVES = ("GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")
 
 # The same for every objective, weights 1 (LLMU: its paper's). A model of a million parameters needs a far larger rate
 # than one of a billion. Of 1e-4 to 1e-3 with ten to thirty passes, tried on three seeds with ME+GD and IDK+AP: larger
@@ -41,19 +40,9 @@ UNLEARNING: dict[str, Any] = {
     "gradient_accumulation_steps": 1,
     "save_strategy": "no",
 }
-# Removal: passes over the retain set, half as many steps as the retain model took, and its learning rate.
-REMOVAL: dict[str, Any] = {
-    "learning_rate": 2e-3,
-    "num_train_epochs": 10,
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "warmup_steps": 5,
-    "lr_scheduler_type": "warmup_stable_decay",
-    "save_strategy": "no",
-}
 PEOPLE = 20
 FORGET_PERCENT = 20  # 40 rows: with fewer, even no right answer at all would leave "forgotten" open
-FORGET, RETAIN, HOLDOUT = "forget20", "retain80", "holdout20"
+FORGET, RETAIN = "forget20", "retain80"
 # Two models learn side by side, each on one thread: matrices this small gain nothing from two.
 WORKERS = 2
 SOURCES = ("data", "models", "objectives", "training", "worlds")
@@ -205,9 +194,8 @@ def _unlearn(objective: str, out: Path, seed: int) -> tuple[float, list[str]]:
         model=str(out / "target"),
         forget=f"{out / 'world'}:{FORGET}",
         retain=f"{out / 'world'}:{RETAIN}",
-        holdout=f"{out / 'world'}:{HOLDOUT}" if objective == "RESET" else None,
         objective=objective,
-        train={**(REMOVAL if objective == "RESET" else UNLEARNING), "seed": seed},
+        train={**UNLEARNING, "seed": seed},
     )
     with _notes() as notes:
         unlearn(recipe, run, quiet=True)
