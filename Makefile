@@ -10,24 +10,39 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt --build-const
 WORKERS ?= 2
 ARGS ?=
 
-# Two test workers share the cores; a worker that starts a thread per core as well makes both slower.
-test: export OMP_NUM_THREADS := 1
-# Tests make their own models and data; nothing may come from a model hub.
-test: export HF_HUB_OFFLINE := 1
+# Of `make mutants`: where faults are planted, how many in each room, and which.
+ROOMS ?= data metrics objectives models training evaluation report cli worlds
+SAMPLE ?= 40
+SEED ?= 0
+TESTS := test test-slow faults
 
-.PHONY: help demo test lint format clean
+# Two test workers share the cores; a worker that starts a thread per core as well makes both slower.
+$(TESTS): export OMP_NUM_THREADS := 1
+# Tests make their own models and data; nothing may come from a model hub.
+$(TESTS): export HF_HUB_OFFLINE := 1
+
+.PHONY: help demo test test-slow faults mutants lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile
 	@echo
 	@echo '  Options are passed on:  make test ARGS="-k rouge"   make demo ARGS="--seed 7"   make test WORKERS=8'
 
 demo: $(VENV)/installed  ## Unlearn, measure and report on the embedded example.
 	$(BIN)/expunge demo $(ARGS)
 
-test: $(VENV)/installed  ## Run the tests.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: $(VENV)/installed  ## Run the tests, but for those that take long.
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-slow: $(VENV)/installed  ## Run the tests that take long.
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal $(ARGS)
+
+faults: $(VENV)/installed  ## Kills, full disks, bad input, edits, planted code: a table.
+	$(BIN)/python -m pytest tests/faults --tb short $(ARGS)
+
+mutants: $(VENV)/installed  ## Plant faults in ROOMS of the source, SAMPLE in each: a table.
+	$(BIN)/python tests/mutants.py $(ROOMS) --sample $(SAMPLE) --seed $(SEED)
 
 lint: $(VENV)/installed-dev  ## Check style and types.
 	$(BIN)/ruff check
@@ -39,7 +54,7 @@ format: $(VENV)/installed-dev  ## Fix what can be fixed of the style.
 	$(BIN)/ruff format
 
 clean:  ## Remove the environment, the demo's output and all caches of this folder.
-	rm -rf $(VENV) demo dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo dist build .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -1,11 +1,17 @@
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+import expunge
 import tinymodels
+
+# Processes that tests start import the package that the tests import, whichever else is installed.
+SOURCE = str(Path(expunge.__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SOURCE, os.environ.get("PYTHONPATH"))))
 
 
 @pytest.fixture(scope="session", autouse=True)

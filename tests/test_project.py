@@ -37,7 +37,7 @@ ROOMS = {
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "cli": {"attacks", "report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
 }
-FOR_ALL = {"errors", "files", "runs", "custom", "limits"}
+FOR_ALL = {"errors", "files", "runs", "custom", "limits", "shipped"}
 SECTIONS = ("objective", "train", "lora")
 
 
@@ -116,8 +116,8 @@ def test_every_documented_command_is_one_the_command_line_accepts(command, appli
 
 
 def test_every_make_target_in_the_documents_exists():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    used = {m for d in DOCUMENTS for c in shell_blocks(d) for m in re.findall(r"^make ([a-z]+)", c)}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    used = {m for d in DOCUMENTS for c in shell_blocks(d) for m in re.findall(r"^make ([a-z-]+)", c)}
     assert {"demo", "test"} <= used <= targets
 
 
@@ -128,13 +128,30 @@ def test_links_between_documents_lead_somewhere(document):
     assert not missing
 
 
-def test_the_file_tree_in_the_readme_is_the_one_there_is():
+def readme_tree() -> list[Path]:
+    """Every file and folder that the README's tree names."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = re.search(r"```text\n(src/expunge/.*?)```", readme, re.DOTALL).group(1)
-    rooms = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
-    assert rooms == {p.name for p in SOURCE.iterdir() if p.is_dir() and p.name != "__pycache__"}
-    for folder in re.findall(r"^(\w+)/ ", tree, re.MULTILINE):
-        assert (ROOT / folder).is_dir()
+    text = re.search(r"```text\n(src/expunge/\n.*?)```", readme, re.DOTALL).group(1)
+    named, above = [], [ROOT]
+    for line in text.splitlines():
+        names, _, says = line.strip().partition("   ")
+        depth = (len(line) - len(line.lstrip())) // 2
+        folder = above[depth]
+        # What a line says of a folder or file may name others: in the folder, or beside the file.
+        inside = folder / names if names.endswith("/") else folder
+        named += [folder / name for name in names.split(", ")]
+        named += [inside / name for name in re.findall(r"(?<![\w/])\w+(?:\.py|/)(?![\w/])", says)]
+        above[depth + 1 :] = [inside]
+    return named
+
+
+def test_the_file_tree_in_the_readme_is_the_one_there_is():
+    named = readme_tree()
+    assert not [path for path in named if not path.exists()]
+    folders = {path for path in SOURCE.glob("**/*") if path.is_dir() and any(path.glob("*.*"))} - {SOURCE}
+    folders = {path for path in folders if "__pycache__" not in path.parts}
+    assert {path for path in named if path.is_dir() and path.is_relative_to(SOURCE)} - {SOURCE} == folders
+    assert len([path for path in named if path.suffix == ".py"]) > 40
 
 
 def test_every_objective_and_metric_is_in_the_user_guides():

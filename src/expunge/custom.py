@@ -1,4 +1,4 @@
-"""Custom objectives and suites: something named in a Python file of the user's, given as `file.py:NAME`."""
+"""Custom objectives and suites: something named in a Python file, given as `file.py:NAME`."""
 
 import hashlib
 import importlib.util

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 
 @contextmanager
 def whole_file(path: str | Path, mode: int = 0o666) -> Iterator[Path]:
@@ -73,3 +75,16 @@ def write_json(path: str | Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain values of a YAML text; no tag can make anything else of it.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, or a value is not of its type: a 13th month, bits that are no bits, whatever
+            PyYAML raises then.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error

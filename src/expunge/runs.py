@@ -30,7 +30,8 @@ EXAMPLES_SUFFIX = ".examples.parquet"
 PARTS_SUFFIX = ".parts"
 UNFINISHED_SUFFIX = ".unfinished"
 LOCK = "lock"
-TEMPORARY = ".*.tmp"
+WRITTEN = f".{'[0-9a-f]' * 12}.tmp"
+TEMPORARY = f".*{WRITTEN}"  # see files.py
 
 # Texts of rows, or values derived from them, and older weights. Numbers, settings and the model stay.
 PURGED = (CACHES, f"{CHECKPOINT}*", f"*{EXAMPLES_SUFFIX}", f"*{PARTS_SUFFIX}", TEMPORARY)
@@ -69,4 +70,4 @@ def held_texts(run: Path) -> list[Path]:
 def left_behind(run: Path) -> list[Path]:
     """What a killed process left beside a run or model folder: all of it unfinished."""
     under_way = unfinished(run)
-    return ([under_way] if under_way.is_dir() else []) + sorted(run.parent.glob(f".{escape(run.name)}{TEMPORARY}"))
+    return ([under_way] if under_way.is_dir() else []) + sorted(run.parent.glob(f".{escape(run.name)}{WRITTEN}"))

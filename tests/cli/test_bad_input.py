@@ -56,7 +56,8 @@ def jsonl(path, *records):
 def bad_cases(tmp_path, data, model_folder):
     """What to change in the arguments, and what the message must say."""
     forget = (data / "forget.jsonl").read_text().splitlines()
-    overlap = write(tmp_path / "overlap.jsonl", (data / "retain.jsonl").read_text() + forget[1] + "\n")
+    again = {name: f" {text}\n" for name, text in json.loads(forget[1]).items()}  # the same but for white space
+    overlap = write(tmp_path / "overlap.jsonl", (data / "retain.jsonl").read_text() + json.dumps(again) + "\n")
     pickled = tmp_path / "pickled"
     shutil.copytree(model_folder, pickled)
     (pickled / "model.safetensors").unlink()
@@ -178,6 +179,7 @@ def test_every_case_is_run(tmp_path, data, model_folder):
         (["lora.r=0"], ["lora.r", "greater than 0"]),
         (["optimizer.lr=1"], ["'optimizer'", "Known"]),
         (["train.learning_rate"], ["SECTION.KEY=VALUE"]),
+        (["train.seed=2025-13-45"], ["train.seed", "cannot be read"]),
     ],
 )
 def test_bad_options(words, said, expunge, arguments, tmp_path):
@@ -219,6 +221,9 @@ def test_a_gpu_that_is_not_there(expunge, arguments, tmp_path):
         ("model: m", ["'forget' is missing"]),
         ("- a\n- b", ["mapping"]),
         ("model: [m", ["not YAML"]),
+        ("model: m\nforget: f\ndate: 2025-13-45", ["not YAML", "month"]),
+        ("model: m\nforget: f\ntrust_remote_code: !!bool perhaps", ["not YAML"]),
+        ("model: m\nforget: f\ntrain: {seed: !!int seven}", ["not YAML"]),
         ("model: m\nforget: f\ntrain: {epochs: 3}", ["'epochs'"]),
         ("model: m\nforget: f\nobjective: {beta: 3}", ["needs a name"]),
         ("model: m\nforget: f\nobjective: {name: NPO, alpha: 3}", ["'alpha'"]),

@@ -55,3 +55,13 @@ def test_one_set_may_run_out_before_the_other(
     whole, whole_total = loss(model_folder, reference, *sets, objective, *options)
     assert terms == pytest.approx(whole, rel=1e-5)
     assert total == pytest.approx(whole_total, rel=1e-5)
+
+
+def test_refusals_are_those_that_were_given(model_folder, reference, tmp_path):
+    sets = rows(tmp_path / "forget.jsonl", 4), rows(tmp_path / "retain.jsonl", 4)
+    values = []
+    for i, refusal in enumerate(("No.", "I have never heard of anybody of that name in all my life.")):
+        (tmp_path / f"{i}.txt").write_text(refusal + "\n")
+        values.append(loss(model_folder, reference, *sets, "IDK+GD", "--idk", str(tmp_path / f"{i}.txt"))[0])
+    assert values[0]["GD"] == values[1]["GD"]
+    assert abs(values[0]["IDK"] - values[1]["IDK"]) > 0.1

@@ -8,8 +8,9 @@ import yaml
 import tinymodels as tiny
 from expunge.cli.main import main
 from expunge.data import PromptStyle, encode
+from expunge.shipped import shipped_recipes
 from expunge.training import UnlearningTrainer
-from expunge.training.recipe import read_recipe, shipped_recipes
+from expunge.training.recipe import read_recipe
 
 DATED = (
     "<|system|>{{ date_string }}{% if messages[0].role == 'system' %} {{ messages[0].content }}{% endif %}<|end|>"

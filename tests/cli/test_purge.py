@@ -10,11 +10,13 @@ from expunge.errors import InputError
 def run(tmp_path):
     """A finished run and, beside it, what is left of one that was killed."""
     folder = tmp_path / "run"
-    for name in ("model/model.safetensors", "reference/hidden.bin", "checkpoint-4/model.safetensors"):
+    kept = ("model/model.safetensors",)
+    for name in (*kept, "reference/hidden.bin", "checkpoint-4/model.safetensors", "results.parts/0000-000000.arrows"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     for name in ("results.json", "results.examples.parquet", "results.target.examples.parquet", "recipe.yaml"):
         (folder / name).touch()
+    (folder / ".results.examples.parquet.0123456789ab.tmp").touch()
     (tmp_path / "run.unfinished" / "checkpoint-2").mkdir(parents=True)
     return folder
 

@@ -33,9 +33,23 @@ def test_formats(files, name):
     assert load_rows(f"{files}:{name.partition('.')[0]}") == EXPECTED
 
 
+TALK = [
+    ("system", "Be brief."),
+    ("user", "Hello."),
+    ("assistant", "Good day."),
+    ("user", "Who?"),
+    ("assistant", "Ada."),
+]
+SPOKEN = [{"role": role, "content": content} for role, content in TALK]
+ASKED = Row(tuple(Turn(role, content) for role, content in TALK[:-1]), "Ada.")
+
+
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
+        ({"messages": SPOKEN}, ASKED),
+        ({"prompt": SPOKEN[:-1], "completion": "Ada."}, ASKED),
+        ({"prompt": SPOKEN[:-1], "completion": SPOKEN[-1:]}, ASKED),
         ({"prompt": "Who?", "completion": "Ada."}, EXPECTED[0]),
         ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]}, EXPECTED[0]),
         (

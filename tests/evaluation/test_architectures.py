@@ -32,6 +32,8 @@ ARCHITECTURES = {
     "gemma2": {"sliding_window": 6, "query_pre_attn_scalar": 16},
     "gemma3_text": {"sliding_window": 6, "query_pre_attn_scalar": 16},
     "phi3": {"rope_scaling": None},
+    "granite": {"logits_scaling": 4.0},  # divides
+    "cohere": {"logit_scale": 0.25, "use_qk_norm": False},  # multiplies
 }
 
 

@@ -215,7 +215,7 @@ def test_the_model_is_gone_before_a_large_judge_comes(rows, classifier, fluency_
     monkeypatch.setattr(measure, "load_model", remembered)
     monkeypatch.setattr(InTurn, "ask", watched)
     options = {"classifiers": {"gibberish": (classifier, "noise")}, "fluency_model": fluency_model}
-    gc.disable()  # what is let go must be gone by then without luck
+    gc.disable()  # what is freed must be gone by then without luck
     try:
         evaluate(tmp_path / "model", suite="own", data=rows, target_model=tmp_path / "model", **options)
     finally:

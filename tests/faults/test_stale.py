@@ -88,18 +88,21 @@ def test_without_an_edit_nothing_is_measured_again(base, place, first, runs, tmp
     assert runs == []
 
 
+@pytest.mark.fault("edits between evaluations")
 @pytest.mark.parametrize("edit", QUICK, ids=lambda edit: edit.name)
 def test_some_edits(edit, place, first, runs, tmp_path, monkeypatch) -> None:
     check(edit, place, first, runs, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.fault("edits between evaluations")
 @pytest.mark.parametrize("edit", [edit for edit in EDITS if edit not in QUICK], ids=lambda edit: edit.name)
 def test_every_other_edit(edit, place, first, runs, tmp_path, monkeypatch) -> None:
     check(edit, place, first, runs, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.fault("edits between evaluations")
 def test_an_edit_of_expunge_itself(place, tmp_path) -> None:
     """By the command line of a copy of the source: what is measured shows its progress, what is used again does not."""
     source = Path(shutil.copytree(Path(expunge.__file__).parent, tmp_path / "src" / "expunge"))

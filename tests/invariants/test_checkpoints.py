@@ -145,6 +145,7 @@ def test_a_kill_at_any_moment_of_a_checkpoint_loses_no_bit(moment, tokenizer, un
 FULL = {
     "weights": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     "optimiser": RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file"),
+    "random state": RuntimeError("basic_ios::clear: iostream error"),
     "trainer state": OSError(28, "No space left on device"),
 }
 

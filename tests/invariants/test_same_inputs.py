@@ -184,7 +184,7 @@ def test_one_process_works_on_a_run(more, place, expunge, monkeypatch):
     try:
         other.stdout.readline()
         code, error = expunge(*words(place, *more))
-        assert (code, "another process is at work on this run" in error) == (2, True)
+        assert (code, "another process is working on this run" in error) == (2, True)
     finally:
         other.kill()
         other.wait()
@@ -198,5 +198,5 @@ def test_a_run_in_python_holds_its_folder_too(tokenizer, tmp_path):
 
     args = UnlearningConfig(str(tmp_path), use_cpu=True, disable_tqdm=True)
     trainer = UnlearningTrainer(tiny.tiny_llama(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer)
-    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match="another process is at work"):
+    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match="another process is working"):
         trainer.train()

@@ -106,3 +106,10 @@ def test_value_by_hand(name):
 def test_me_the_papers_direction_is_log_k_minus_entropy():
     value = TERMS["ME"](direction="model_first").token(torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([0]))
     assert float(value) == pytest.approx(math.log(3) - 1.5 * LN2, rel=1e-5)
+
+
+def test_reference_values_that_a_terms_needs_do_not_ask_for_are_an_error():
+    with pytest.raises(LookupError, match="`needs` do not ask for"):
+        _ = single_batch(torch.zeros(3), [2, 1]).reference_nll
+    with pytest.raises(LookupError, match="`needs` do not ask for"):
+        TERMS["KL"]().token(torch.zeros(1, 3), torch.tensor([0]))

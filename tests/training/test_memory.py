@@ -61,6 +61,10 @@ def test_8b_full_and_qlora_with_npo_kl_at_512_tokens():
     assert total(eight_bit) < 131 * GIB
     qlora = shape_of(EIGHT_B, n, n // 400, 0.55, rows, compute_bytes=2, checkpointing=True)
     assert total(qlora) < 24e9
+    adapter = n // 400  # float32 weights, gradients and both moments, beside the frozen model's weights
+    held = {name: plan(qlora)[name] for name in ("weights", "gradients", "optimiser")}
+    expected = {"weights": 0.55 * n + 4 * adapter, "gradients": 4 * adapter, "optimiser": 8 * adapter}
+    assert held == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_advice_is_the_first_change_that_fits():

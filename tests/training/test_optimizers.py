@@ -76,6 +76,18 @@ def test_rounding_is_right_on_average():
     assert (rounded[:, 2] == 1.0).all()
 
 
+def test_equal_parameters_are_rounded_apart():
+    """Errors of one noise for all of them would add up."""
+    start = torch.linspace(-1, 1, 1000).to(torch.bfloat16)
+    pair = [start.clone().requires_grad_() for _ in range(2)]
+    for weights in pair:
+        weights.grad = torch.ones_like(start)
+    AdamW(pair, lr=1e-4, weight_decay=0.0).step()
+    moved = [(weights.detach() != start).float() for weights in pair]
+    assert 0.01 < moved[0].mean() < 0.99
+    assert not torch.equal(*moved)
+
+
 def test_float32_is_torchs_adamw():
     torch.manual_seed(0)
     start = torch.randn(20)

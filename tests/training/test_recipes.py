@@ -10,8 +10,8 @@ from expunge.cli.main import app
 from expunge.data import encode
 from expunge.errors import InputError
 from expunge.models import Request, check_head, hidden_states
+from expunge.shipped import shipped_recipes
 from expunge.training import read_recipe
-from expunge.training.recipe import shipped_recipes
 from tinymodels import FORGET
 
 from .architectures import KINDS, tiny

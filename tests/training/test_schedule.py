@@ -77,9 +77,10 @@ def test_a_run_of_one_step_trains_though_warmups_begin_at_zero(warmup, tokenizer
 
 
 def test_longer_warmups_are_as_they_were(tokenizer, tmp_path):
-    run = trainer(tokenizer, tmp_path, batch=5, num_train_epochs=4)
+    run = trainer(tokenizer, tmp_path, batch=5, num_train_epochs=10)  # ten steps, a fifth of them warm-up
     run.train()
-    assert [entry["learning_rate"] for entry in log(tmp_path)] == pytest.approx([0, 1e-3, 1e-3 * 2 / 3, 1e-3 / 3])
+    expected = [0, 5e-4, *(1e-3 * left / 8 for left in range(8, 0, -1))]
+    assert [entry["learning_rate"] for entry in log(tmp_path)] == pytest.approx(expected)
 
 
 def test_several_visible_gpus_are_not_wrapped_into_one_model(tokenizer, tmp_path, monkeypatch):

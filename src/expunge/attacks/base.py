@@ -120,7 +120,7 @@ class Subject:
         quick: fewer settings, fewer samples.
         device: default: a GPU if there is one.
         progress: told (stage, done, of).
-        notes: what attacks on one model keep for the same attack on the next; numbers alone, never a model.
+        models: all that are attacked, by role, this one among them; where an attack must look at another one too.
     """
 
     role: Role
@@ -132,7 +132,7 @@ class Subject:
     quick: bool = False
     device: str | torch.device | None = None
     progress: Progress = lambda stage, done, of: None
-    notes: dict[str, Any] = field(default_factory=dict)
+    models: Mapping[Role, ModelLike] = field(default_factory=dict)
     _model: PreTrainedModel | None = None
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -165,6 +165,7 @@ class Attack:
         paper: arXiv numbers of the papers it is from.
         run: the attack on one model.
         settings: what `run` does by default, for fingerprints and documents.
+        compares: whether what it finds on one model depends on the others.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Attack:
     paper: str
     run: Callable[[Subject], Findings]
     settings: Mapping[str, Any]
+    compares: bool = False
 
 
 def row_of(

@@ -148,7 +148,7 @@ def _prepare_worker() -> None:
 
 @contextmanager
 def _notes() -> Iterator[list[str]]:
-    """Collect the warnings of our own code, once each; those of the libraries are dropped."""
+    """Collect expunge's own warnings, once each; those of the libraries are dropped."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -55,6 +55,13 @@ def evaluate_model(
         int | None, typer.Option(min=1, help="Most tokens of a scoring batch; changes time and memory, no number.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="What the models compute in: float32, bfloat16 (faster on a GPU, and on CPUs with AVX512-BF16 or AMX; "
+            "last digits differ), or auto: the faster of the two here."
+        ),
+    ] = "float32",
     vllm: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +109,7 @@ def evaluate_model(
         judges=JudgeModels(
             embedding_model, nli_model, parse_classifiers(classifier or []), reward_model, fluency_model
         ),
-        execution=Execution(batch_tokens, device, vllm, progress=True),
+        execution=Execution(batch_tokens, device, vllm, progress=True, precision=precision),
         out=out,
     )
     if processes.rank() > 0:  # launched with others: the first one reports

@@ -21,7 +21,7 @@ def loss(
     reference: Annotated[str | None, typer.Option(help="The frozen model, where the objective needs one.")] = None,
     forget: Annotated[str, typer.Option(help=f"Rows to forget. {SPEC_HELP}")] = ...,  # type: ignore[assignment]
     retain: Annotated[str | None, typer.Option(help=f"Rows to keep. {SPEC_HELP}")] = None,
-    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: the hundred shipped ones.")] = None,
     objective: Annotated[str, typer.Option(help=f'E.g. "DPO+AP". {CUSTOM_HELP}')] = "NPO+GD",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     template: Template = None,

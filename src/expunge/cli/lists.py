@@ -26,7 +26,7 @@ def recipes() -> None:
     """List the recipes that come with expunge: what for, which objective, which model."""
     import yaml
 
-    from expunge.training.recipe import shipped_recipes
+    from expunge.shipped import shipped_recipes
 
     for name, file in shipped_recipes().items():
         text = file.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """The `expunge` command: errors without tracebacks.
 
-Exit codes: 0 done, 1 no room or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
+Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
 """
 
 import atexit
@@ -14,17 +14,21 @@ from typing import Annotated, Any
 import typer
 
 import expunge
+from expunge.cli.attack import attack
 from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import launched, leave, note_exit
 from expunge.cli.lists import recipes, suites
+from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
+# What torch says of a file that it could not write to its end.
+STREAM_ERRORS = ("PytorchStreamWriter failed", "unexpected pos", "iostream error")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
@@ -36,7 +40,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, unlearn, finetune, loss, report, compare, methods, suites, recipes, validate, purge):
+for command in (
+    demo,
+    unlearn,
+    finetune,
+    loss,
+    attack,
+    merge,
+    report,
+    compare,
+    methods,
+    suites,
+    recipes,
+    validate,
+    purge,
+):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)
@@ -62,7 +80,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     _quieten()
     atexit.register(leave)
-    # Raised where the program stands, so that what was being written is tidied up.
+    # Raised where the program stands, so that temporary files are removed.
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         app()
@@ -74,7 +92,7 @@ def main() -> None:
         _stop("" if launched() else str(error), 130)  # the launching process says it
     except Exception as error:
         if trouble := _disk_trouble(error):
-            _stop(f"{trouble} What was whole before is kept; an unfinished run goes on with --resume.", 1)
+            _stop(f"{trouble} What was whole before is kept; an unfinished run continues with --resume.", 1)
         if isinstance(error, OSError):
             _stop(f"{error.filename or 'input or output'}: {error.strerror or error}.", 2)
         raise
@@ -88,16 +106,16 @@ def _interrupt(*_: Any) -> None:
 
 
 def _disk_trouble(error: BaseException | None) -> str | None:
-    """What a disk refused, if that is why; libraries wrap it in errors of their own."""
+    """What a disk refused, if that is why; libraries wrap it in other errors."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
         if isinstance(error, OSError) and error.errno in (*DISK_ERRORS, errno.EACCES, errno.EPERM):
             return f"{error.filename or 'input or output'}: {os.strerror(error.errno)}."
-        for number in DISK_ERRORS:  # safetensors and torch say it in words
+        for number in DISK_ERRORS:  # safetensors and torch put it into the message
             if f"(os error {number})" in str(error) or os.strerror(number) in str(error):
                 return f"{os.strerror(number)}."
-        if "PytorchStreamWriter failed" in str(error) or "unexpected pos" in str(error):
+        if any(words in str(error) for words in STREAM_ERRORS):
             return "A file could not be written to its end; the disk may be full."
         error = error.__cause__ or error.__context__
     return None
@@ -118,7 +136,7 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|accelerate|torchao)(\..*)?")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        for chatty in ("torchao", "torch.utils._pytree"):
+        for chatty in ("torchao", "torch.utils._pytree", "bitsandbytes"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
 
 

@@ -32,7 +32,7 @@ def unlearn(
     objective: Annotated[
         str | None, typer.Option(help=f'Forget term + regularisation term, e.g. "NPO+GD". {CUSTOM_HELP}')
     ] = None,
-    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: a hundred of our own.")] = None,
+    idk: Annotated[Path | None, typer.Option(help="Refusals, one a line; default: the hundred shipped ones.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="Compare with this frozen model; default: the target before its first step.")
     ] = None,
@@ -47,6 +47,13 @@ def unlearn(
         bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model to run.")
     ] = False,
     dtype: Annotated[str | None, typer.Option(help="Of the weights: float32 (default) or bfloat16.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What is computed in: float32, bfloat16 (autocast, as train.bf16=true; weights as they are), or auto: "
+            "bfloat16 where it is the faster one."
+        ),
+    ] = None,
     quantization: Annotated[str | None, typer.Option(help="Of frozen weights below an adapter: nf4 or int8.")] = None,
     attention: Annotated[
         str | None, typer.Option(help="sdpa, eager, flash_attention_2 or flash_attention_3; default: the model's own.")
@@ -81,6 +88,8 @@ def unlearn(
         "date": date,
     }
     overrides = {key: value for key, value in named.items() if value is not None} | options
+    if precision is not None:
+        overrides["train.bf16"] = _in_bfloat16(precision, bool(overrides.get("train.use_cpu")))
     from expunge.cli.launch import launch as start
     from expunge.cli.launch import launched
     from expunge.training.run import execute, places, resumable_recipe
@@ -96,6 +105,20 @@ def unlearn(
         with places(recipe, out, resume, hold=False):
             start(launch, _without_launch(sys.argv[1:]))
     typer.echo(f"Unlearned with {recipe.build_objective().name}: {out}/{'adapter' if recipe.lora else 'model'}")
+
+
+def _in_bfloat16(precision: str, on_cpu: bool) -> bool:
+    """Whether to train in bfloat16; what was chosen is said."""
+    import torch
+
+    from expunge.models import best_device
+    from expunge.models.precision import choose_precision
+
+    device = torch.device("cpu") if on_cpu else best_device()
+    chosen = choose_precision(precision, device)
+    if precision == "auto":
+        print(f"expunge: computing in {chosen}, the fastest precision of this {device.type}.", file=sys.stderr)
+    return chosen == "bfloat16"
 
 
 def _without_launch(arguments: list[str]) -> list[str]:
@@ -133,7 +156,7 @@ def finetune(
     if init not in (None, "tiny"):
         raise InputError(f"--init {init}: only 'tiny' is known.")
     if model is not None and tokenizer is not None:
-        raise InputError("--tokenizer goes with --init; a checkpoint has its own.")
+        raise InputError("--tokenizer requires --init; a checkpoint has its own.")
     if not data:
         raise InputError("Give the rows to learn: --data SPEC, as often as needed.")
     overrides = parse_overrides(list(words or []))

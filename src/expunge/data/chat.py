@@ -136,7 +136,8 @@ def _wholes(
     written = iter(_written(tokenizer, talks, style, generation=False))
     texts = [None if row.turns else row.opening + _completion(row, text) for row, text in asked]
     new = [text for text in dict.fromkeys(texts) if text is not None and text not in known]
-    ids_of = ChainMap(dict(zip(new, token_ids(tokenizer, new, special=True), strict=True)), dict(known))
+    fresh: dict[str, Sequence[int]] = dict(zip(new, token_ids(tokenizer, new, special=True), strict=True))
+    ids_of = ChainMap(fresh, dict(known))
     return [next(written) if text is None else ids_of[text] for text in texts]
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from expunge.data.formats import SUFFIXES
 from expunge.errors import InputError, unknown
+from expunge.files import parse_yaml
 
 DEFAULT_SPLIT = "train"
 
@@ -102,8 +103,8 @@ def _declared(folder: Path) -> dict[str, Configuration]:
         front = re.match(
             r"---[ \t]*\n(.*?)^---[ \t]*$", readme.read_text(encoding="utf-8-sig"), re.DOTALL | re.MULTILINE
         )
-        values: Any = (yaml.safe_load(front[1]) if front else None) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        values: Any = (parse_yaml(front[1]) if front else None) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{readme}: its front matter, between two lines of ---, is not YAML ({error}).") from error
     if not isinstance(values, dict):
         raise InputError(f"{readme}: its front matter, between two lines of ---, must be a mapping.")

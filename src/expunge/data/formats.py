@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from expunge.errors import InputError
 
@@ -49,7 +49,7 @@ def _parquet(path: Path, name: str) -> Records:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, partitioning=cast(str, None))  # annotated without the None that it documents
         records = table.to_pylist()
     except UnicodeDecodeError:
         raise

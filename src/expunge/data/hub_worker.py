@@ -1,4 +1,4 @@
-"""Run by `hub` in a process of its own, with every cache in a temporary folder: a data set of the Hub to one file.
+"""Run by `hub` in a separate process, with every cache in a temporary folder: a data set of the Hub to one file.
 
 The request is JSON in the first argument: `source`, `configuration`, `split`, and `out`, the Parquet file to write.
 Without `out` it asks for the names of the configurations. The answer is JSON on standard output: `names`, or `error`.

@@ -18,7 +18,7 @@ from expunge.runs import PROMPT_STYLE
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# For tokenizers without a template of their own.
+# For tokenizers without a chat template.
 PLAIN = (
     "{{ bos_token or '' }}{% for m in messages %}"
     "{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}\n"
@@ -59,7 +59,7 @@ class PromptStyle:
     date: str = "01 Jan 2025"
 
     def updated(self, template: str | None = None, system: str | None = None, date: str | None = None) -> PromptStyle:
-        """This style with the settings that are given in place of its own.
+        """This style, overridden by the settings that are given.
 
         Args:
             template: Name of a built-in template, a file, or the text of a template.

@@ -1,4 +1,4 @@
-"""Long plain text cut into windows of the model's context, in hardly more than one pass of the tokenizer."""
+"""Long plain text cut into windows of the model's context, in little more than one pass of the tokenizer."""
 
 from __future__ import annotations
 

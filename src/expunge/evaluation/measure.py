@@ -49,7 +49,8 @@ from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, kept_style, load_model
+from expunge.models import causal_model, check_head, kept_style, load_model, on_device
+from expunge.models.precision import choose_precision, computing_in
 from expunge.runs import companion_path, parts_path
 
 Examples = Mapping[str, Sequence[Example]]
@@ -179,12 +180,15 @@ def _evaluate_one(
     check_head(loaded)
     identity = model_section(path, loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
+    precision = _precision(setting.execution.precision, loaded.device)
     recipe = recipe_section(
-        setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original, setting.style
+        *(setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original, setting.style),
+        precision,
     )
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
-        sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
+        with computing_in(precision, loaded.device):
+            sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
         data = data_section(replace(setting.data, sets=sets), setting.suite)
         table = build_table(setting.suite, sets, judged)
     else:
@@ -194,7 +198,7 @@ def _evaluate_one(
             store = None if out is None else Parts(parts_path(out), measured_key(identity, data, recipe))
             work = plan(setting.suite, sets, tokenizer, _context(loaded), setting.style)
             stop = stop_tokens(loaded, tokenizer, setting.style)
-            measured = _measured(loaded, tokenizer, setting, work, title, store)
+            measured = _measured(loaded, tokenizer, setting, work, title, store, precision)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
             gc.collect()
             if setting.vllm is not None:
@@ -215,12 +219,15 @@ def _measured(
     work: Plan,
     title: str,
     store: Parts | None,
+    precision: str,
 ) -> Measured:
     """The passes over the model."""
     execution = setting.execution
     with bars(title, execution.progress and processes.rank() == 0) as report:
         generating = setting.vllm is None
-        return run_plan(loaded, tokenizer, work, execution.batch_tokens, report, store, generating, setting.style)
+        return run_plan(
+            *(loaded, tokenizer, work, execution.batch_tokens, report, store, generating, setting.style), precision
+        )
 
 
 def _judged(setting: Setting, sets: Mapping[str, Sequence[Row]], measured: Examples) -> Examples:
@@ -255,6 +262,14 @@ def _results(
     return results
 
 
+def _precision(asked: str, device: torch.device) -> str:
+    """What to compute in; what was chosen is said."""
+    precision = choose_precision(asked, device)
+    if asked == "auto":
+        warnings.warn(f"Computing in {precision}, the fastest precision of this {device.type}.", stacklevel=3)
+    return precision
+
+
 def _windows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sets: Mapping[str, Sequence[Row]]
 ) -> Mapping[str, Sequence[Row]]:
@@ -278,7 +293,7 @@ def _loaded(
     if tokenizer is None:
         raise InputError("A loaded model needs its tokenizer: evaluate(model, questions, tokenizer).")
     model = causal_model(model)  # an adapter stays in the model it wraps
-    return (model if device is None else model.to(device)), tokenizer
+    return (model if device is None else on_device(model, device)), tokenizer
 
 
 def _earlier(out: str | Path | None, model: Model, data: Data, recipe: Mapping[str, Any]) -> Results | None:

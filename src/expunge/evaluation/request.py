@@ -76,7 +76,7 @@ class ComparedWith:
 class JudgeModels:
     """The models that judge outputs, each a Hub name or a folder.
 
-    Those after the first two are loaded when the evaluated model, where that was given as a path, is in memory no more.
+    Those after the first two are loaded after the evaluated model, where that was given as a path, has been freed.
 
     Attributes:
         embedding_model: of sentences, for `cosine_similarity`.
@@ -96,16 +96,19 @@ class JudgeModels:
 
 @dataclass(frozen=True)
 class Execution:
-    """How an evaluation is run; it changes time and memory, no number.
+    """How an evaluation is run; but for `precision` it changes time and memory, no number.
 
     Attributes:
         batch_tokens: the most tokens of a scoring batch, padding included.
         device: default: a GPU if there is one.
         vllm: the Python of an environment with vLLM, which then answers the prompts; models must be given as paths.
         progress: show progress bars on the error stream.
+        precision: what the models compute in: float32, bfloat16 (autocast), or auto: bfloat16 where the device
+            multiplies it faster. Written into the results.
     """
 
     batch_tokens: int | None = None
     device: "str | torch.device | None" = None
     vllm: str | None = None
     progress: bool = False
+    precision: str = "float32"

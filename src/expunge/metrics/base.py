@@ -140,7 +140,7 @@ class Metric:
 
     Attributes:
         name: the key in results (`<set>/<name>`) and the column in the table of examples.
-        per_example: an example's value, or None where it cannot be had.
+        per_example: an example's value, or None where it is undefined.
         definition: the formula, for people.
         source: arXiv number of the paper it is from.
         needs: what must be measured for it.
@@ -149,7 +149,7 @@ class Metric:
         terms: per-example values of a kind of set -> the numbers whose mean is the set's value; elementwise.
         member: for membership inference, which values speak for membership; the forget set's value is then the AUC
             against the holdout set in place of a mean.
-        relative_to: a metric whose per-example values under a reference model are taken off this one's.
+        relative_to: a metric whose per-example values under a reference model are subtracted from this one's.
         why_null: what would have to be given for the value to be measured.
         label: in reports; default: the name.
         meaning: in reports, in a line.

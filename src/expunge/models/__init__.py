@@ -10,8 +10,8 @@ from expunge.models.fingerprint import (
     fingerprint_tokenizer,
     salted_digest,
 )
-from expunge.models.forward import Request, TokenFunction, check_layer, hidden_states, token_values
-from expunge.models.head import FrozenHead, check_head
+from expunge.models.forward import Request, TokenFunction, decoder_layer, hidden_states, token_values
+from expunge.models.head import FrozenHead, check_head, output_head
 from expunge.models.load import (
     ModelOrPlace,
     base_below,
@@ -21,6 +21,7 @@ from expunge.models.load import (
     kept_style,
     load_model,
     loaded,
+    on_device,
     resolve_folder,
 )
 from expunge.models.packing import packs_rows
@@ -36,8 +37,8 @@ __all__ = [
     "best_device",
     "causal_model",
     "check_head",
-    "check_layer",
     "check_same_tokenizer",
+    "decoder_layer",
     "fingerprint",
     "fingerprint_code",
     "fingerprint_config",
@@ -50,6 +51,8 @@ __all__ = [
     "kept_style",
     "load_model",
     "loaded",
+    "on_device",
+    "output_head",
     "packs_rows",
     "resolve_folder",
     "run_views",

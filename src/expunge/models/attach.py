@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import wraps
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def causal_model(model: "PreTrainedModel | PeftModel") -> PreTrainedModel:
     """The causal language model itself, inside an adapter or not."""
-    return model if isinstance(model, PreTrainedModel) else model.get_base_model()
+    return model if isinstance(model, PreTrainedModel) else cast(PreTrainedModel, model.get_base_model())
 
 
 def attach_views(model: "PreTrainedModel | PeftModel", compiled: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Which rows go through the model together: by length, so that little of a batch is padding. Once, for all rooms."""
+"""Which rows go through the model together, in training and evaluation: by length, so that little is padding."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ def by_length(lengths: Sequence[int], budget: int | None = None, overhead: int |
 
     Args:
         lengths: Tokens of each row.
-        budget: The most tokens of a batch, padding included; a longer row is a batch of its own.
+        budget: The most tokens of a batch, padding included; a longer row is a batch by itself.
         overhead: What another batch costs, in tokens: a batch ends where its padding would cost more.
     """
     batch: list[int] = []
@@ -31,7 +31,7 @@ def by_length(lengths: Sequence[int], budget: int | None = None, overhead: int |
 
 
 def deal(costs: Sequence[int], room: Sequence[int]) -> list[list[int]]:
-    """Deal rows out, largest first, each to whoever has least so far and still has room.
+    """Distribute rows, largest first, each to the part that has least so far and still has room.
 
     Args:
         costs: Of each row.

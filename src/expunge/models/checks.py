@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,11 +72,11 @@ def check_tokenizer(path: str | Path, tokenizer: PreTrainedTokenizerBase, model:
     Raises:
         InputError: Naming what does not fit.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
     used = list(tokenizer("Who? Ada.").input_ids)
     if tokenizer.chat_template:
         try:
-            text = tokenizer.apply_chat_template(GREETING, tokenize=False)
+            text = cast(str, tokenizer.apply_chat_template(GREETING, tokenize=False))
         except Exception as error:  # whatever a template's author lets it raise
             raise InputError(f"{path}: its chat template cannot be filled in ({error}).") from error
         used += tokenizer(text, add_special_tokens=False).input_ids

@@ -85,7 +85,7 @@ def fingerprint_json(value: Any) -> str:
 
 @cache
 def fingerprint_code(*places: str) -> str:
-    """Hash expunge's own source in these rooms or files, and the versions of the libraries that tokenise."""
+    """Hash expunge's own source in these packages or files, and the versions of the libraries that tokenise."""
     home = Path(expunge.__file__).parent
     digest = hashlib.blake2b(" ".join(map(version, TOKENIZING)).encode(), digest_size=16)
     for file in sorted({file for place in places for file in (home / place).rglob("*.py")}):

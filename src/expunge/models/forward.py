@@ -25,7 +25,7 @@ from expunge.models.packing import packs_rows, run_packed
 # where a request names a layer, hidden states [n, width] take the place of logits
 TokenFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-# A pass costs about as much as this many padding tokens: launching it has a price of its own.
+# A pass costs about as much as this many padding tokens: launching it has a fixed cost.
 PASS_OVERHEAD_TOKENS = {"cpu": 64, "cuda": 4096}
 # Logits are computed in chunks of this size,
 LOGIT_BYTES = 64 * 2**20
@@ -62,28 +62,36 @@ class Request:
         return sum(len(row.ids) - self.first(row) for row in self.rows)
 
 
-def check_layer(model: PreTrainedModel, layer: int) -> None:
-    """Refuse a decoder layer the model does not have.
+def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
+    """One of the model's decoder layers, counted from 0.
 
     Raises:
         InputError: There is no such layer, or the architecture keeps its layers where expunge does not look.
     """
-    decoder = model.get_decoder()
-    if not isinstance(decoder._modules.get("layers"), nn.ModuleList) or "norm" not in decoder._modules:
-        raise InputError(f"{model.config.model_type}: expunge cannot stop this architecture at a decoder layer.")
-    if not 0 <= layer < len(decoder.layers):
+    layers = _layers(model)
+    if not 0 <= layer < len(layers):
         raise InputError(
-            f"objective.layer={layer}: the model has decoder layers 0 to {len(decoder.layers) - 1}. Choose one of them."
+            f"objective.layer={layer}: the model has decoder layers 0 to {len(layers) - 1}. Choose one of them."
         )
+    return layers[layer]
+
+
+def _layers(model: PreTrainedModel) -> nn.ModuleList:
+    modules = model.get_decoder()._modules
+    layers = modules.get("layers")
+    if not isinstance(layers, nn.ModuleList) or "norm" not in modules:
+        raise InputError(f"{model.config.model_type}: expunge cannot stop this architecture at a decoder layer.")
+    return layers
 
 
 @contextmanager
-def stopped_after(decoder: nn.Module, layer: int | None) -> Iterator[None]:
+def stopped_after(model: PreTrainedModel, layer: int | None) -> Iterator[None]:
     """Let the decoder return the output of one of its layers: those above, and the last norm, are not run."""
     if layer is None:
         yield
         return
-    layers, norm = decoder.layers, decoder.norm
+    decoder, layers = model.get_decoder(), _layers(model)
+    norm = decoder.norm
     decoder.layers, decoder.norm = layers[: layer + 1], nn.Identity()
     try:
         yield
@@ -100,9 +108,9 @@ def hidden_states(model: PreTrainedModel, requests: Sequence[Request]) -> list[T
     found: dict[int, Tensor] = {}
     for layer in dict.fromkeys(request.layer for request in requests):
         if layer is not None:
-            check_layer(model, layer)
+            decoder_layer(model, layer)
         mine = [i for i, request in enumerate(requests) if request.layer == layer]
-        with stopped_after(model.get_decoder(), layer):
+        with stopped_after(model, layer):
             found.update(zip(mine, _hidden(model, [requests[i] for i in mine]), strict=True))
     return [found[i] for i in range(len(requests))]
 
@@ -185,10 +193,11 @@ def _values(
         return [function(hidden.float(), wanted, theirs) for function in request.functions], 0
 
     functions = [_compiled(function) for function in request.functions] if compiled else request.functions
+    reference_head = request.reference_head
 
     def chunk(part: Tensor, target: Tensor, reference: Tensor | None) -> tuple[Tensor, ...]:
         logits = head(part)
-        theirs = None if reference is None else request.reference_head(reference)
+        theirs = None if reference is None or reference_head is None else reference_head(reference)
         return tuple(function(logits, target, theirs) for function in functions)
 
     token_bytes = 4 * _vocabulary(head, hidden)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +36,21 @@ def logit_scale(config: PretrainedConfig) -> LogitScale:
     )
 
 
+def output_head(model: PreTrainedModel) -> nn.Linear:
+    """The model's last linear layer, or the wrapper that an adapter puts around it.
+
+    Raises:
+        InputError: The architecture has none.
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        raise InputError(f"{model.config.model_type}: a model without an output head is no causal language model.")
+    return cast(nn.Linear, head)  # PEFT's wrapper answers for the linear layer in it
+
+
 def live_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
     """The model's own head: hidden states [n, width] to float32 logits [n, vocabulary]."""
-    linear, scale = model.get_output_embeddings(), logit_scale(model.config)
+    linear, scale = output_head(model), logit_scale(model.config)
     return lambda hidden: scale(linear(hidden)).float()
 
 
@@ -48,13 +61,16 @@ class FrozenHead:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        linear = model.get_output_embeddings()
+        linear: Any = output_head(model)
         if not isinstance(linear, nn.Linear):  # wrapped by an adapter: what it wraps is the target's
             linear = linear.get_base_layer()
         copy = any(p.requires_grad for p in linear.parameters())
-        self.weight, self.bias = (
-            None if p is None else p.detach().clone() if copy else p.detach() for p in (linear.weight, linear.bias)
-        )
+
+        def kept(parameter: Tensor) -> Tensor:
+            return parameter.detach().clone() if copy else parameter.detach()
+
+        self.weight = kept(linear.weight)
+        self.bias = None if linear.bias is None else kept(linear.bias)
         self.scale = logit_scale(model.config)
 
     def __call__(self, hidden: Tensor) -> Tensor:

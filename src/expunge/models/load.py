@@ -4,11 +4,17 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from expunge.data.style import PromptStyle
@@ -49,11 +55,14 @@ def load_model(
     reading = "tokenizer"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
+        if (Path(folder) / GENERATION).is_file():  # transformers would do without those that it cannot read
+            reading = "generation settings"
+            GenerationConfig.from_pretrained(folder)
         reading = "model, which must be a causal language model,"
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
         else:
-            model, info = AutoModelForCausalLM.from_pretrained(
+            found = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -61,22 +70,24 @@ def load_model(
                 ignore_mismatched_sizes=True,  # they are refused by name instead
                 **options,
             )
+            model, info = cast(tuple[PreTrainedModel, dict[str, Any]], found)  # annotated without the loading info
             check_loading(path, info)
     except InputError:
         raise
     except Exception as error:  # whatever a broken folder makes the libraries raise
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"{path}: this model comes with code of its own. If you trust its author, allow it with "
+                f"{path}: this model requires custom code. If you trust its author, allow it with "
                 "--trust-remote-code (trust_remote_code: true in a recipe)."
             ) from error
         raise InputError(f"{path}: its {reading} cannot be loaded ({_in_short(error)}).") from error
     check_finite_weights(path, model)
     check_tokenizer(path, tokenizer, model)
     keep_unpacked(model)
-    return (model if quantization else model.to(device)).eval(), tokenizer
+    return (model if quantization else on_device(model, device)).eval(), tokenizer
 
 
+GENERATION = "generation_config.json"
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_FILES = ("adapter_model.safetensors",)
 
@@ -90,7 +101,7 @@ def loaded(
 
     Args:
         model: One of these.
-        tokenizer: Goes before the one that is loaded with the model.
+        tokenizer: Overrides the one that is loaded with the model.
 
     Raises:
         InputError: A model without its tokenizer, or one that cannot be loaded.
@@ -103,7 +114,7 @@ def loaded(
         model, own = model()
     if (words := tokenizer or own) is None:
         raise InputError("A model that is already loaded needs its tokenizer: pass processing_class=tokenizer.")
-    return model, words
+    return cast(PreTrainedModel, model), words  # a PeftModel passes, too: it answers for the model in it
 
 
 def check_same_tokenizer(target: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> None:
@@ -138,6 +149,11 @@ def resolve_folder(path: str | Path) -> str:
 def kept_style(path: str | Path) -> PromptStyle | None:
     """How the prompts of a model that expunge trained were written; None where nothing lies beside its weights."""
     return PromptStyle.kept_in(resolve_folder(path))
+
+
+def on_device(model: PreTrainedModel, device: str | torch.device) -> PreTrainedModel:
+    """The model, moved there."""
+    return cast(Any, model).to(device)  # transformers' decorator hides the method's signature
 
 
 def is_adapter(folder: str | Path) -> bool:
@@ -182,7 +198,7 @@ def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> 
         adapted = PeftModel.from_pretrained(model, str(folder))
         wanted, given = get_peft_model_state_dict(adapted), load_peft_weights(str(folder), device="cpu")
         check_keys(folder, wanted.keys() - given.keys(), given.keys() - wanted.keys())
-        merged = adapted.merge_and_unload()
+        merged = cast(PreTrainedModel, adapted.merge_and_unload())
     for parameter in merged.parameters():  # PEFT has frozen them; merged, they are a model's like any other
         parameter.requires_grad_(parameter.is_floating_point())
     return merged

@@ -1,9 +1,9 @@
 """Quantized weights, by bitsandbytes: loaded so that an adapter on them can be trained on any CPU; and only then."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ def quantization_config(name: str, device: torch.device) -> Any:
         InputError: bitsandbytes is missing.
     """
     from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
+    from transformers.utils.import_utils import is_bitsandbytes_available
 
     if not is_bitsandbytes_available():
         raise InputError(f"quantization={name} needs bitsandbytes: pip install 'expunge[quantized]'.")
@@ -39,9 +39,10 @@ def keep_unpacked(model: nn.Module) -> None:
     Raises:
         InputError: They are packed already; unpacking would not give the same weights back.
     """
-    for name, module in model.named_modules():
+    named = cast(Iterable[tuple[str, Any]], model.named_modules())  # bitsandbytes need not be there, nor its classes
+    for name, module in named:
         weight = module._parameters.get("weight")
-        if type(weight).__name__ != "Params4bit":  # bitsandbytes need not be there
+        if type(weight).__name__ != "Params4bit":
             continue
         if getattr(weight.quant_state, "packing_format_for_cpu", False):
             raise InputError(

@@ -67,7 +67,7 @@ def build_objective(
 ) -> Objective:
     """Make an objective from its name ("NPO+GD", "LLMU") and options (`beta`, `AP.beta`, `forget_weight`, ...).
 
-    `custom` are terms by further names; no file is run here.
+    `custom` are custom terms by name; no file is run here.
     """
     return _build(spec, options, terms=TERMS, composites=COMPOSITES, custom=custom)
 

@@ -1,4 +1,4 @@
-"""AltPO: alternative answers of the target model's own are preferred to the forget set's."""
+"""AltPO: alternative answers, sampled from the target model, are preferred to the forget set's."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class AltPO(Term):
     """-(2/beta) mean_i log sigmoid(beta [(log p(alt) - log p(y_f)) - (same under the reference)]).
 
     DPO with an alternative answer as the winner: one for each forget row, sampled from the target model before training
-    by asking it to invent other facts. The released code samples in a separate script, with a request of its own
-    wording, and can draw several for each row.
+    by asking it to invent other facts. The released code samples in a separate script, with another
+    request, and can draw several for each row.
     """
 
     beta: Positive = 0.1

@@ -55,7 +55,7 @@ class View:
         lengths: Predicted tokens of each row [R].
         token_total: Predicted tokens of the whole batch, over all micro-batches and processes.
         row_total: Rows of the whole batch, likewise.
-        reference_nll: Negative log-likelihood of each row under the reference model [R], where asked for.
+        reference: Negative log-likelihood of each row under the reference model [R], where asked for.
     """
 
     value: Tensor
@@ -63,7 +63,7 @@ class View:
     lengths: Tensor
     token_total: float
     row_total: float
-    reference_nll: Tensor | None = None
+    reference: Tensor | None = None
 
     @property
     def logp(self) -> Tensor:
@@ -74,6 +74,11 @@ class View:
     def nll(self) -> Tensor:
         """Negative log-likelihood of each row: the sum over its tokens [R], in nats."""
         return -self.row_sum(self.logp)
+
+    @property
+    def reference_nll(self) -> Tensor:
+        """Negative log-likelihood of each row under the reference model [R], in nats."""
+        return asked(self.reference)
 
     def row_sum(self, values: Tensor) -> Tensor:
         """Sum [N] token values to [R] row values."""
@@ -99,6 +104,17 @@ class Views:
             return self.__dict__["_views"][name]
         except KeyError:
             raise AttributeError(f"no view {name!r} was asked for in the term's `needs`") from None
+
+
+def asked(reference: Tensor | None) -> Tensor:
+    """Values of the reference model.
+
+    Raises:
+        LookupError: They are not there, since the term's `needs` do not ask for them.
+    """
+    if reference is None:
+        raise LookupError("a term looks at values of the reference model that its `needs` do not ask for")
+    return reference
 
 
 # (logits or hidden states [n, width], targets [n], those of the reference model or None) -> [n]
@@ -128,7 +144,7 @@ class Term:
     required: ClassVar[tuple[str, ...]] = ()
     regulariser: ClassVar[str | None] = None
 
-    def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
+    def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None, /) -> Tensor:
         """What the term needs of each predicted token: logits [n, K] and targets [n] -> [n].
 
         With `needs.layer`, hidden states [n, width] take the place of both logits.

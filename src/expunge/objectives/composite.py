@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import add
 from typing import Any, get_type_hints
 
 import torch
@@ -84,7 +86,7 @@ class Objective:
         """
         weights = weights or self.weights
         values = {part.name: part.term.loss(views[part.name]) for part in self.terms}
-        total = sum(weights[name] * value for name, value in values.items())
+        total = reduce(add, (weights[name] * value for name, value in values.items()))
         for part in self.terms:
             if part.term.bound is not None:
                 # Whether or not the bounded term is evaluated here with it.
@@ -124,7 +126,7 @@ def build(
             it) or as `TERM.name` (for one term); `TERM.weight` for one term's weight.
         terms: Known terms by name.
         composites: Named objectives: terms with weights.
-        custom: Terms by names of their own.
+        custom: Custom terms by name.
 
     Raises:
         InputError: An unknown name, an option no term has or that cannot be used, or no forget term.

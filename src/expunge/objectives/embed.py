@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from expunge.limits import Index
-from expunge.objectives.base import Needs, Term, Views
+from expunge.objectives.base import Needs, Term, Views, asked
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class EMBED(Term):
         return Needs(views=("retain",), reference="hidden", layer=self.layer)
 
     def token(self, hidden: Tensor, targets: Tensor, reference_hidden: Tensor | None = None) -> Tensor:
-        return (hidden - reference_hidden).square().mean(-1)
+        return (hidden - asked(reference_hidden)).square().mean(-1)
 
     def loss(self, views: Views) -> Tensor:
         return views.retain.row_mean(views.retain.row_sum(views.retain.value) / views.retain.lengths)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.objectives.base import Needs, Term, Views
+from expunge.objectives.base import Needs, Term, Views, asked
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class KL(Term):
     paper = "2310.10683, 2401.06121"
 
     def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
-        logp, logp_ref = logits.log_softmax(-1), reference_logits.log_softmax(-1)
+        logp, logp_ref = logits.log_softmax(-1), asked(reference_logits).log_softmax(-1)
         return F.kl_div(logp, logp_ref, reduction="none", log_target=True).sum(-1)
 
     def loss(self, views: Views) -> Tensor:

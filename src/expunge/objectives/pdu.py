@@ -40,4 +40,6 @@ class PDU(Term):
         return self.eps
 
     def next_weight(self, weight: float, value: float, epoch: int) -> float:
-        return weight if epoch < self.warmup_epochs else max(0.0, weight + self.eta * (value - self.eps))
+        if self.eps is None or epoch < self.warmup_epochs:
+            return weight
+        return max(0.0, weight + self.eta * (value - self.eps))

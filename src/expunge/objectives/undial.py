@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from expunge.limits import Positive
-from expunge.objectives.base import Needs, Term, Views
+from expunge.objectives.base import Needs, Term, Views, asked
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class UNDIAL(Term):
     paper = "2402.10052"
 
     def token(self, logits: Tensor, targets: Tensor, reference_logits: Tensor | None = None) -> Tensor:
-        lowered = torch.full_like(targets, -self.beta, dtype=reference_logits.dtype)[:, None]
-        soft = reference_logits.scatter_add(-1, targets[:, None], lowered).softmax(-1)
+        reference = asked(reference_logits)
+        lowered = torch.full_like(targets, -self.beta, dtype=reference.dtype)[:, None]
+        soft = reference.scatter_add(-1, targets[:, None], lowered).softmax(-1)
         return -(soft * logits.log_softmax(-1)).sum(-1)
 
     def loss(self, views: Views) -> Tensor:

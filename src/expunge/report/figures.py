@@ -1,4 +1,4 @@
-"""Figures as inline SVG: small, no fonts or colours of their own, readable in light and dark mode and in print.
+"""Figures as inline SVG: small, in the page's fonts and colours, readable in light and dark mode and in print.
 
 Matplotlib draws with placeholder colours; each becomes a CSS variable of the page (`var(--ink)`, `var(--s0)`, ...), so
 that one SVG serves both modes. Text stays text, in the page's font: it may be wider than matplotlib's, so that room is
@@ -10,9 +10,12 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expunge.report.comparison import Step
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 from expunge.report.words import interval, number, printable
 
 INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
@@ -197,7 +200,7 @@ def _figure(name: str, width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _style(name: str) -> dict[str, object]:
+def _style(name: str) -> "dict[RcKeyType, Any]":
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -230,7 +233,7 @@ def _svg(figure: Any, name: str, spoken: str) -> str:
     text = re.sub(r'\b(id="|href="#)', rf"\1{name}-", text).replace("url(#", f"url(#{name}-")
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
     text = re.sub(r'(style|stroke|fill)="[^"]*"', lambda found: _css(found.group()), text)
-    size = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', text).group(1)
+    size, *_ = re.findall(r'viewBox="0 0 ([\d.]+) [\d.]+"', text)
     described = f'<svg role="img" aria-label="{html.escape(spoken)}" style="max-width: {float(size) * 1.35:.0f}px" '
     return re.sub(r'^<svg (.*?)(?:width|height)="[\d.]+pt" ', rf"{_escaped(described)}\1", text, count=1)
 

@@ -13,6 +13,7 @@ from expunge.errors import InputError
 from expunge.evaluation.results.comparable import check_comparable
 from expunge.evaluation.results.schema import load_results, read_object
 from expunge.evaluation.results.table import TEXT_COLUMNS
+from expunge.files import parse_yaml
 from expunge.report.comparison import Comparison, Example, RunResult, Step
 from expunge.runs import ENVIRONMENT, RECIPE, RESULTS, TRAIN_LOG, companion_path, table_path
 
@@ -149,7 +150,7 @@ def _steps(path: Path) -> tuple[Step, ...]:
 
 def _recipe(path: Path) -> Mapping[str, Any]:
     try:
-        value = yaml.safe_load(_text(path))
+        value = parse_yaml(_text(path))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Hiding what a report that leaves the house must not show. Done once, before anything is put on the page.
+"""Hiding what a shared report must not show. Done once, before anything is put on the page.
 
 Hidden are the texts of forget sets, and every name that a user chose and that may be a person's: of files, folders,
 models and runs. Settings are shown only where their texts are known to name a method. Numbers stay.

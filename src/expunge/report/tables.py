@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expunge.evaluation.results.schema import Measurement
+from expunge.metrics.base import Better
 from expunge.metrics.summaries import SUMMARIES
 from expunge.report import verdict
 from expunge.report.comparison import ABOVE_CONTROLS, Comparison, Number, RunResult, better_summary
@@ -103,7 +104,7 @@ def _set_order(keys: Sequence[str], key: str) -> int:
 def _metric_line(comparison: Comparison, key: str) -> Line:
     metric = key.split("/", 1)[1]
     found = [model.results.metrics.get(key) for model in comparison.models]
-    better = next(m.better for m in found if m is not None)
+    better: Better = next(m.better for m in found if m is not None)
     words = wording(metric)
     return Line(key, words.label, *ARROWS[better], [_cell(measured, words.share) for measured in found])
 

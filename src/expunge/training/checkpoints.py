@@ -2,10 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-from transformers.trainer_callback import TrainerCallback
+from safetensors import SafetensorError
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerCallback, TrainerState
 
 from expunge.errors import InputError
 from expunge.files import whole_file
@@ -41,10 +46,10 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | None:
-    """Where to go on from: the newest whole checkpoint (True), the one named, or nowhere.
+    """Where to continue from: the newest whole checkpoint (True), the one named, or nowhere.
 
     Raises:
-        InputError: The one named is not whole, or nothing can go on from it.
+        InputError: The one named is not whole, or nothing can continue from it.
     """
     checkpoint = last_whole_checkpoint(folder) if resume is True else resume or None
     if checkpoint is None:
@@ -56,7 +61,25 @@ def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | None:
             f"{checkpoint} has no state of the optimiser: a run with train.save_only_model=true cannot be resumed. "
             "Start it again."
         )
+    with readable(checkpoint):
+        TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
     return checkpoint
+
+
+@contextmanager
+def readable(checkpoint: str | None) -> Iterator[None]:
+    """Refuse a checkpoint whose files are not as they were written, whatever that makes the libraries raise.
+
+    Raises:
+        InputError: Naming the checkpoint.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, EOFError, LookupError, TypeError, UnpicklingError, SafetensorError) as error:
+        raise InputError(
+            f"{checkpoint}: this checkpoint cannot be read ({str(error).splitlines()[0]}). Remove it, to go on from an "
+            "older one if there is one, or start the run again."
+        ) from error
 
 
 def remove_checkpoint(checkpoint: Path) -> None:

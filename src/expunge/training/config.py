@@ -7,7 +7,7 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SkipValidation, TypeAdapter, ValidationError
 from transformers import IntervalStrategy, SchedulerType, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 from transformers.trainer_utils import SaveStrategy
@@ -64,7 +64,7 @@ def _some_steps(steps: int) -> int:
 
 def _unmeasured(choice: Enum) -> Enum:
     if choice.value in ("reduce_lr_on_plateau", "greedy", "best"):
-        raise ValueError("it goes by measurements, and nothing is measured in training")
+        raise ValueError("it depends on an evaluation metric, and nothing is measured in training")
     return choice
 
 
@@ -97,7 +97,7 @@ class UnlearningConfig(TrainingArguments):
             loss (2503.09117); "sharpness", the forget terms' taken where they are largest nearby (2502.05374).
         gru_smoothing: Weight of the newest retain gradient in the average that "gru" projects on; 1: no average.
         sharpness_radius: How far "sharpness" looks, as a norm over all weights.
-        separate_states: AdamW with moments of their own for forget and retain terms (DualOptim, 2504.15827).
+        separate_states: AdamW with separate moments for forget and retain terms (DualOptim, 2504.15827).
         salient_share: Train only this share of the weight tensors, those with the largest forget gradient (SURE,
             2410.16454).
         noise: Before training, replace this share of every matrix by fresh noise; the model as it was is the
@@ -105,7 +105,7 @@ class UnlearningConfig(TrainingArguments):
         noise_scale: Scale of that noise.
         train_sampling_strategy: Which rows share an optimiser step: "random"; "group_by_length", rows of similar
             length, the longest first; "sequential", as they stand in the forget set. Within a step rows are always
-            dealt to micro-batches by length, which changes no number.
+            distributed over micro-batches by length, which changes no number.
         dataloader_drop_last: Leave out the last step of an epoch where it is short of rows; they are other rows in each
             epoch. Default: it is taken.
         compile_functions: Compile what is computed from logits (`torch.compile`). `torch_compile`, which would compile
@@ -154,22 +154,29 @@ class UnlearningConfig(TrainingArguments):
     save_total_limit: Count | None = 1
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = False
+    fsdp: SkipValidation[str | None] = None  # transformers takes more than it annotates: true, lists
 
     def __post_init__(self) -> None:
-        for name in UnlearningConfig.__annotations__:
-            setattr(self, name, checked(name, getattr(self, name)))
+        for name, default in _defaults().items():
+            if name in UnlearningConfig.__annotations__ or getattr(self, name) != default:
+                setattr(self, name, checked(name, getattr(self, name)))
         for name in IGNORED:
             _refuse_ignored(name, getattr(self, name))
         for name, (other, choice) in GO_WITH.items():
             off = not self.noise if other == "noise" else getattr(self, other) not in (choice, "no")
             if off and getattr(self, name) != _defaults()[name]:
-                raise InputError(f"train.{name} would be ignored: it goes with train.{other}={choice}.")
+                raise InputError(f"train.{name} would be ignored: it requires train.{other}={choice}.")
         self.given = {name: getattr(self, name) for name, value in _defaults().items() if getattr(self, name) != value}
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except InputError:
+            raise
+        except (ValueError, TypeError, OSError, ImportError, LookupError, AttributeError) as error:
+            raise InputError(f"train options: {error}") from error
         if self.train_sampling_strategy == "batch_rebalance":
             raise InputError(
-                "train.train_sampling_strategy=batch_rebalance: rows of a step are dealt by length to micro-batches "
-                "and processes anyway. Use random, group_by_length or sequential."
+                "train.train_sampling_strategy=batch_rebalance: rows of a step are distributed by length over "
+                "micro-batches and processes anyway. Use random, group_by_length or sequential."
             )
         if self.torch_compile:  # by its backend or mode
             raise InputError(f"train.torch_compile: {IGNORED['torch_compile']}.")
@@ -184,6 +191,11 @@ class UnlearningConfig(TrainingArguments):
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """Steps of rising learning rate, the first of which has none: a run of one step has no warm-up."""
         return 0 if num_training_steps == 1 else super().get_warmup_steps(num_training_steps)
+
+    @property
+    def optimizer(self) -> str:
+        """The optimiser's name."""
+        return OptimizerNames(self.optim).value
 
     @property
     def rows_per_step(self) -> int:

@@ -1,4 +1,4 @@
-"""What a run leaves of itself: its recipe, and the environment it ran in, with fingerprints of all it used."""
+"""What a run records: its recipe, and the environment it ran in, with fingerprints of all it used."""
 
 import json
 import platform
@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel
 from expunge.custom import custom_code
 from expunge.data import PromptStyle
 from expunge.errors import InputError
-from expunge.files import write_json
+from expunge.files import parse_yaml, write_json
 from expunge.models import (
     fingerprint_code,
     fingerprint_json,
@@ -60,6 +60,7 @@ def recipe_in_python(
     """
     train = {k: v for k, v in args.given.items() if k not in (*DISPLAY, "objective", "objective_options")}
     return Recipe.model_construct(
+        None,
         **{name: _place(value) for name, value in given.items()},
         **spelt_style(style),
         objective=spelt_objective(objective),
@@ -199,7 +200,7 @@ def changed_settings(file: Path, recipe: Recipe) -> Iterator[str]:
         InputError: The file cannot be read.
     """
     try:
-        before, now = _flat(yaml.safe_load(file.read_text(encoding="utf-8"))), _flat(recipe.model_dump())
+        before, now = _flat(parse_yaml(file.read_text(encoding="utf-8"))), _flat(recipe.model_dump())
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise InputError(
             f"{file}: the recipe of the unfinished run cannot be read ({error}). Start it again."

@@ -16,7 +16,15 @@ from transformers import PreTrainedModel
 from expunge.data.chat import Encoded
 from expunge.errors import InputError
 from expunge.files import whole_file, write_json
-from expunge.models import FrozenHead, Request, fingerprint, fingerprint_json, hidden_states, token_values
+from expunge.models import (
+    FrozenHead,
+    Request,
+    fingerprint,
+    fingerprint_json,
+    hidden_states,
+    output_head,
+    token_values,
+)
 from expunge.models.batching import by_length
 from expunge.objectives import Objective, log_probability
 from expunge.training.batching import EncodedViews, Key, prepare_alternates, takes
@@ -42,7 +50,8 @@ class StoredReference:
         self._spans: dict[str, list[int]] = meta["spans"]
         tokens: int = meta["tokens"]
         # Mapped, not read: a row's states are fetched when it is met.
-        self._states = torch.from_file(str(folder / STATES), size=tokens * width, dtype=dtype) if tokens else None
+        states = torch.from_file(str(folder / STATES), size=tokens * width, dtype=dtype) if tokens else torch.empty(0)
+        self._states = states.view(-1, width)
 
     def nll(self, view: str, keys: Sequence[Key]) -> Tensor:
         """Negative log-likelihood of each completion [rows]."""
@@ -50,11 +59,12 @@ class StoredReference:
 
     def hidden(self, view: str, keys: Sequence[Key], layer: int | None) -> Tensor:
         """Final hidden states, or a layer's, at each predicted token, row after row [tokens, width]."""
-        states = self._states.view(-1, self._width)
-        return torch.cat([states[slice(*self._spans[_name(view, key, layer)])] for key in keys])
+        return torch.cat([self._states[slice(*self._spans[_name(view, key, layer)])] for key in keys])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Reference logits from reference hidden states: [n, width] -> [n, vocabulary]."""
+        if self._head is None:
+            raise LookupError("the objective asked for no logits of the reference model")
         return self._head(hidden)
 
     def check_fits(self, model: PreTrainedModel, objective: Objective) -> None:
@@ -63,7 +73,7 @@ class StoredReference:
         Raises:
             InputError: Its hidden states or logits are of another width.
         """
-        head = model.get_output_embeddings().weight
+        head = output_head(model).weight
         if objective.uses("hidden") and self._width != head.shape[-1]:
             raise InputError(f"reference: its hidden states are {self._width} wide, the target's {head.shape[-1]}.")
         if self._head is not None and len(self._head.weight) != len(head):
@@ -95,7 +105,7 @@ class StoredReference:
             quiet: No progress bar.
         """
         head = FrozenHead(model) if objective.uses("logits") else None
-        width = model.get_output_embeddings().weight.shape[-1]
+        width = output_head(model).weight.shape[-1]
         if main:
             wanted = _wanted(objective, views, {view: list(members) for view, members in keys.items()})
             key = fingerprint_json([weights or fingerprint(model), [astuple(item) for item in wanted]])
@@ -185,7 +195,7 @@ def _compute(folder: Path, model: PreTrainedModel, wanted: list[_Wanted], key: s
             for item, hidden in zip(kept, hidden_states(model, requests) if kept else (), strict=True):
                 spans[item.name] = [done, done + len(hidden)]
                 # Written piece by piece, not through a mapped file: on a full disk that ends in a bus error.
-                file.write(memoryview(hidden.cpu().contiguous().view(torch.uint8).numpy()))
+                file.write(hidden.cpu().contiguous().view(torch.uint8).numpy().data)
                 done += len(hidden)
             bar.update(len(batch))
     model.train(training)

@@ -22,7 +22,7 @@ def only_process(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise InputError(f"{folder}: another process is at work on this run. Wait for it to end.") from error
+        raise InputError(f"{folder}: another process is working on this run. Wait for it to end.") from error
     try:
         yield
     finally:

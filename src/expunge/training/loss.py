@@ -1,6 +1,7 @@
 """From the rows of a micro-batch to the loss: one forward, then what each term makes of its views."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -88,7 +89,8 @@ def compute(
         functions[source] = list(dict.fromkeys(part.term.token_function for part in parts))
         hidden = head = None
         if batch[view].rows and any(part.term.needs.reference in ("logits", "hidden") for part in parts):
-            hidden, head = reference.hidden(view, batch[view].keys, layer), reference.head
+            frozen = _given(reference)
+            hidden, head = frozen.hidden(view, batch[view].keys, layer), frozen.head
         requests[source] = Request(batch[view].rows, functions[source], whole(objective, source), hidden, head, layer)
     asked = [source for source, request in requests.items() if request.rows]
     outputs = dict(zip(asked, run_views(model, [requests[source] for source in asked]), strict=True))
@@ -102,10 +104,16 @@ def compute(
             values = outputs[source][which] if source in outputs else nothing
             named[view] = _view(term.needs, batch[view], requests[source], values, totals[part.name, view])
             if term.needs.reference == "nll":
-                nll = reference.nll(view, batch[view].keys).to(values.device, non_blocking=True)
-                named[view] = View(**{**vars(named[view]), "reference_nll": nll})
+                nll = _given(reference).nll(view, batch[view].keys).to(values.device, non_blocking=True)
+                named[view] = replace(named[view], reference=nll)
         views[part.name] = Views(named)
     return objective.loss(views, weights)
+
+
+def _given(reference: ReferenceValues | None) -> ReferenceValues:
+    if reference is None:
+        raise LookupError("the objective looks at values of a reference model, and none are given")
+    return reference
 
 
 def _view(needs: Needs, batch: ViewBatch, request: Request, values: Tensor, total: tuple[float, float]) -> View:

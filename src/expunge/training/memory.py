@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from expunge.models.attach import causal_model
 from expunge.models.forward import KEPT_LOGIT_BYTES, LOGIT_BYTES
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 GIB = 2**30
 # Room for what no formula names: the allocator's fragments, kernels' workspaces, the libraries themselves.
@@ -148,20 +153,20 @@ def shape_of(
 
 
 def shape_of_model(
-    model: PreTrainedModel, row_lengths: Sequence[int], optimizer: str, bf16: bool, checkpointing: bool
+    model: "PreTrainedModel | PeftModel", row_lengths: Sequence[int], optimizer: str, bf16: bool, checkpointing: bool
 ) -> Shape:
     """A shape from a loaded model, adapter included; weights are counted as they are stored."""
-    parameters = list(model.parameters())
+    parameters, causal = list(model.parameters()), causal_model(model)
     stored = sum(p.numel() * p.element_size() for p in parameters)
-    count = model.num_parameters()
+    count = causal.num_parameters()
     return shape_of(
-        model.config,
+        causal.config,
         parameters=count,
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         weight_bytes=stored / count,
         row_lengths=row_lengths,
         state_bytes=2.0 if "8bit" in optimizer else 8.0,
-        compute_bytes=2.0 if bf16 or model.dtype != torch.float32 else 4.0,
+        compute_bytes=2.0 if bf16 or causal.dtype != torch.float32 else 4.0,
         checkpointing=checkpointing,
     )
 

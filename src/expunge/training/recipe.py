@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -14,8 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from expunge.custom import is_custom, load_custom
 from expunge.data.style import PromptStyle
 from expunge.errors import InputError, unknown
-from expunge.files import whole_file
+from expunge.files import parse_yaml, whole_file
 from expunge.objectives import Objective, Term, build_objective
+from expunge.shipped import shipped_recipes
 
 SECTIONS = ("objective", "train", "lora")  # of options on the command line
 
@@ -41,7 +41,7 @@ class Lora(BaseModel):
 
         return LoraConfig(
             r=self.r,
-            lora_alpha=self.alpha,
+            lora_alpha=cast(int, self.alpha),  # PEFT divides it by r, and needs no whole number
             lora_dropout=self.dropout,
             target_modules=self.target_modules,
             task_type="CAUSAL_LM",
@@ -163,13 +163,13 @@ def spelt_objective(objective: Objective) -> dict[str, Any]:
     return spelt
 
 
-def spelt_style(style: PromptStyle) -> dict[str, str | None]:
+def spelt_style(style: PromptStyle) -> dict[str, Any]:
     """The keys of a recipe that say how conversations are written."""
     return {"template": style.template_or_name, "system": style.system or "", "date": style.date}
 
 
 def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
-    """Read a recipe and lay options over it.
+    """Read a recipe and override it with options.
 
     Args:
         path: The YAML file, the name of a recipe that comes with expunge, or None for options alone.
@@ -238,16 +238,10 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         if section not in SECTIONS:
             raise unknown("section of options", section, SECTIONS)
         try:
-            values[key] = yaml.safe_load(value)
+            values[key] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise InputError(f"{word!r}: the value cannot be read ({error}).") from error
     return values
-
-
-def shipped_recipes() -> dict[str, Traversable]:
-    """The recipes that come with expunge, by name."""
-    found = (file for file in files("expunge").joinpath("recipes").iterdir() if file.name.endswith(".yaml"))
-    return {file.name.removesuffix(".yaml"): file for file in sorted(found, key=lambda file: file.name)}
 
 
 def _read(path: str | Path) -> dict[str, Any]:
@@ -258,7 +252,7 @@ def _read(path: str | Path) -> dict[str, Any]:
             raise unknown("recipe (no such file, and none that comes with expunge)", str(path), known)
         source = known[str(path)]
     try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+        values = parse_yaml(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the recipe cannot be read ({error}).") from error
     except yaml.YAMLError as error:

@@ -70,7 +70,7 @@ def places(recipe: Recipe, out: Path, resume: bool, hold: bool = True) -> Iterat
             )
         if begun and (changed := list(changed_settings(work / RECIPE, recipe.resolved()))):
             raise InputError(
-                f"{work} was started with another recipe: {', '.join(changed)}. --resume goes on with the same one."
+                f"{work} was started with another recipe: {', '.join(changed)}. --resume continues with the same one."
             )
         if existed and not begun:  # killed before its first step: it starts again
             _clear(work)
@@ -186,8 +186,5 @@ def _anchor(recipe: Recipe, objective: Objective, load: Callable[[str], Any]) ->
 
 
 def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -> UnlearningConfig:
-    """`UnlearningConfig` from `train.KEY=VALUE` options; the errors of transformers become errors of the user's."""
-    try:
-        return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})
-    except (ValueError, ImportError) as error:
-        raise InputError(f"train options: {error}") from error
+    """`UnlearningConfig` from `train.KEY=VALUE` options."""
+    return UnlearningConfig(output_dir=str(folder), **{**defaults, **convert_options(options)})

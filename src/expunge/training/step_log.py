@@ -53,7 +53,7 @@ def below_chance(terms: Mapping[str, float], vocabulary: int, step: int) -> bool
         return False
     warnings.warn(
         f"Stopped at step {step}: gradient ascent made the forget set less likely than chance "
-        f"({-terms['GA']:.1f} > {chance:.1f} nats a token). Set train.stop_at_chance=false to go on.",
+        f"({-terms['GA']:.1f} > {chance:.1f} nats a token). Set train.stop_at_chance=false to continue.",
         stacklevel=2,
     )
     return True

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from expunge.errors import InputError, unknown
-from expunge.models import causal_model, check_layer, without_bitsandbytes
+from expunge.models import causal_model, decoder_layer, without_bitsandbytes
 from expunge.objectives import Objective, Term
 
 
@@ -19,7 +19,7 @@ def check_trainable(model: nn.Module) -> None:
         InputError: All its weights are frozen.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError("All weights of the model are frozen: thaw those to train, or train an adapter (lora.r=8).")
+        raise InputError("All weights of the model are frozen: unfreeze some, or train an adapter (lora.r=8).")
 
 
 def freeze_layers(model: PreTrainedModel | PeftModel, objective: Objective) -> None:
@@ -42,8 +42,7 @@ def freeze_layers(model: PreTrainedModel | PeftModel, objective: Objective) -> N
 def _modules(causal: PreTrainedModel, term: Term) -> Iterator[nn.Module]:
     """The modules that a term has trained."""
     for number in term.trained_layers or ():
-        check_layer(causal, number)
-        layer = causal.get_decoder().layers[number]
+        layer = decoder_layer(causal, number)
         if term.trained_modules is None:
             yield layer
             continue

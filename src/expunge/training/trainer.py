@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftConfig
@@ -28,24 +28,29 @@ from expunge.models import (
     keep_unpacked,
     kept_style,
     loaded,
+    output_head,
     packs_rows,
 )
 from expunge.objectives import Objective, Term
-from expunge.runs import CACHES, TRAIN_LOG
+from expunge.runs import CACHES, TEMPORARY, TRAIN_LOG
 from expunge.training.batching import (
     Collator,
+    EncodedViews,
     EpochSampler,
     ForgetDataset,
     Order,
+    Pairing,
     all_keys,
     plan_rows,
 )
+from expunge.training.batching.order import Strategy
 from expunge.training.callbacks import EpochClock, Progress
 from expunge.training.changes import Changes, check_finite
 from expunge.training.checkpoints import (
     WholeCheckpoint,
     checkpoint_to_resume,
     last_whole_checkpoint,
+    readable,
     remove_checkpoints,
     trim_log,
 )
@@ -98,6 +103,10 @@ class UnlearningTrainer(Stepper):
 
     # Whether the run folder gets recipe, environment and caches, so that the run can be resumed and looked into.
     recorded = True
+    processing_class: PreTrainedTokenizerBase
+    encoded: EncodedViews
+    pairing: Pairing
+    epochs: int
 
     def __init__(
         self,
@@ -123,7 +132,7 @@ class UnlearningTrainer(Stepper):
         self.holdout = load_rows(holdout) if isinstance(holdout, (str, Path)) else list(holdout or ())
         check_controls(self.objective, self.holdout)
         self.anchor_fingerprint: str | None = None
-        self._folder = Path(args.output_dir)
+        self._folder = Path(cast(str, args.output_dir))  # transformers fills it in
         self._evidence = Evidence(self._folder)
         self.changes: Changes | None = None
         self.reference: StoredReference | None = None
@@ -137,16 +146,17 @@ class UnlearningTrainer(Stepper):
             self.encoded, self.pairing = plan_rows(self.objective, *sets, tokenizer, length, args, cache, self.style)
             self.epochs = args.epochs(self.pairing.rows)
 
+        other_tokenizer = None
         if reference is not None:
-            frozen, tokenizer = loaded(reference, processing_class)
-            plan(tokenizer, frozen.config)
+            frozen, other_tokenizer = loaded(reference, processing_class)
+            plan(other_tokenizer, frozen.config)
             self.reference = self._freeze_other(frozen, args)
             del frozen
         model, processing_class = loaded(model, processing_class)
-        if self.reference is None:
+        if self.reference is None or other_tokenizer is None:
             plan(processing_class, model.config)
         else:
-            check_same_tokenizer(processing_class, tokenizer)
+            check_same_tokenizer(processing_class, other_tokenizer)
             self.reference.check_fits(causal_model(model), self.objective)
             set_seed(args.seed)
         keep_unpacked(model)
@@ -192,28 +202,32 @@ class UnlearningTrainer(Stepper):
         order, epochs = self._order(), range(self.epochs)
         largest = max(order.largest(epoch, self._lengths(epoch)) for epoch in epochs)
         checkpointing = bool(self.args.activation_checkpointing or self.args.gradient_checkpointing)
-        shape = shape_of_model(self.model, [largest], self.args.optim.value, self.args.bf16, checkpointing)
-        head = causal_model(self.model).get_output_embeddings()
+        shape = shape_of_model(self.model, [largest], self.args.optimizer, self.args.bf16, checkpointing)
+        head = output_head(causal_model(self.model))
         changing = self.reference is not None or any(p.requires_grad for p in head.parameters())
         return replace(shape, frozen_head=self.objective.uses("logits") and changing)
 
     def _order(self) -> Order:
         args, packed = self.args, packs_rows(causal_model(self.model))
         size = args.per_device_train_batch_size
-        return Order(
-            self.pairing, args.train_sampling_strategy, args.rows_per_step, size, packed, args.dataloader_drop_last
-        )
+        strategy = cast(Strategy, args.train_sampling_strategy)  # the settings refuse any other
+        return Order(self.pairing, strategy, args.rows_per_step, size, packed, args.dataloader_drop_last)
 
     def _lengths(self, epoch: int) -> list[list[int]]:
         return self.encoded.lengths(self.objective.views, self.pairing, epoch)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """Train; `resume_from_checkpoint=True` continues from the last whole checkpoint, or starts if there is none."""
         main = self.is_world_process_zero()
         with only_process(self._folder) if main and self.recorded else nullcontext():
-            return self._train(main, resume_from_checkpoint or None, kwargs)
+            return self._train(main, resume_from_checkpoint or None, trial, ignore_keys_for_eval)
 
-    def _train(self, main: bool, resume: str | bool | None, options: dict[str, Any]) -> TrainOutput:
+    def _train(self, main: bool, resume: str | bool | None, *rest: Any) -> TrainOutput:
         checkpoint = checkpoint_to_resume(self._folder, resume)
         self.target_fingerprint = fingerprint(causal_model(self.model)) if main else None
         self.changes = Changes(self) if self.recorded else None
@@ -221,6 +235,8 @@ class UnlearningTrainer(Stepper):
             if self.recorded:
                 self._evidence.begin(self, self.recipe, checkpoint)
             remove_checkpoints(self._folder, whole=not checkpoint)
+            for cut_off in self._folder.rglob(TEMPORARY) if self.recorded else ():  # by a kill
+                cut_off.unlink()
             trim_log(self._folder / TRAIN_LOG, checkpoint)
         if self.term_weights and checkpoint:
             self.term_weights.load(checkpoint)
@@ -230,7 +246,7 @@ class UnlearningTrainer(Stepper):
             self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
         try:
-            output = super().train(resume_from_checkpoint=checkpoint, **options)
+            output = super().train(checkpoint, *rest)
             self.after_steps()
             check_finite(self.model, self.state.global_step)
         except NonFiniteLoss as error:
@@ -273,7 +289,7 @@ class UnlearningTrainer(Stepper):
         totals = count(self.objective, [sample["batch"] for sample in batch_samples if sample["counts"]])
         if self.args.world_size > 1:
             mine = torch.tensor([list(pair) for pair in totals.values()], dtype=torch.float64, device=device)
-            everyone = self.accelerator.reduce(mine, reduction="sum").tolist()
+            everyone = cast(Tensor, self.accelerator.reduce(mine, reduction="sum")).tolist()
             totals = {key: tuple(pair) for key, pair in zip(totals, everyone, strict=True)}
         return totals
 
@@ -305,7 +321,7 @@ class UnlearningTrainer(Stepper):
             terms = self.guard.drain(self.accelerator)
             logs = {**logs, **{f"term/{name}": value for name, value in terms.items()}}
             if self.args.stop_at_chance:
-                vocabulary = self.model.config.get_text_config().vocab_size
+                vocabulary = causal_model(self.model).config.get_text_config().vocab_size
                 self.control.should_training_stop |= below_chance(terms, vocabulary, self.state.global_step)
             if self.is_world_process_zero():
                 weights = self.term_weights.used if self.term_weights else None
@@ -322,13 +338,26 @@ class UnlearningTrainer(Stepper):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()  # the others have written their part of it
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with readable(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them.
 
         After training, what became of the run is written down, and its caches and checkpoints are removed.
         """
         if self.is_fsdp_enabled and not _internal_call:
-            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # one model whatever the sharding
+            plugin: Any = self.accelerator.state.fsdp_plugin
+            plugin.set_state_dict_type("FULL_STATE_DICT")  # one model whatever the sharding
         super().save_model(output_dir, _internal_call)
         folder, main = Path(output_dir or self._folder), self.is_world_process_zero()
         if main:
@@ -340,7 +369,7 @@ class UnlearningTrainer(Stepper):
             self.style.save(folder)
         if main and self.changes and self.changes.finished:
             self._evidence.end(self)
-            # A tool that erases must not hoard: what the forget set left in caches and old weights goes with them.
+            # Caches and old weights still hold the forget set: none may outlive the run.
             shutil.rmtree(self._folder / CACHES, ignore_errors=True)
             remove_checkpoints(self._folder)
 

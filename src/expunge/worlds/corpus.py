@@ -109,7 +109,7 @@ def write_world(folder: str | Path, people: int = 20, forget_percent: int = 10, 
 
 
 def _stream(seed: int, *names: str) -> random.Random:
-    """Random numbers of their own for each purpose: a new kind of row leaves the others as they are."""
+    """A separate random stream for each purpose: a new kind of row leaves the others as they are."""
     return random.Random("/".join((str(seed), *names)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tinymodels as tiny
+from expunge.training.batching import alternates
 from expunge.training.batching.alternates import prepare_alternates, sample_alternates
 
 ROWS = [tiny.qa(f"How old is person {i}?", f"{20 + i} years.") for i in range(40)]
@@ -52,6 +53,17 @@ def test_shares_add_up_to_the_whole(tokenizer):
     assert parts[0].keys().isdisjoint(parts[1])
     assert min(map(len, parts)) > 0
     assert parts[0] | parts[1] == whole
+
+
+def test_what_is_to_be_forgotten_is_no_alternative(tokenizer, monkeypatch):
+    """A true answer, or none, is drawn again."""
+    drawn = [[row.completion, "", "Another."] for row in ROWS[:2]]
+
+    turns = []
+    monkeypatch.setattr(alternates, "_draw", lambda *given: turns.append(len(given[2])) or [t.pop(0) for t in drawn])
+    found = sample_alternates(target(tokenizer), tokenizer, ROWS[:2], 3, True)
+    assert found == {0: "Another.", 1: "Another."}
+    assert turns == [2, 2, 2]
 
 
 def test_answers_are_found_again_and_not_after_a_change(tokenizer, tmp_path):

@@ -110,7 +110,7 @@ def test_every_window_of_a_long_passage_has_a_prompt(tokenizer, tmp_path):
 def test_a_passage_too_short_for_a_prompt_is_refused(tokenizer, tmp_path):
     with pytest.raises(InputError, match=r"row 2: .*too short"):
         planned(tokenizer, tmp_path, "IDK+GD", [*PASSAGES, Row((), "A")], text_prompt=20)
-    with pytest.raises(InputError, match=r"train\.text_prompt=0"):
+    with pytest.raises(InputError, match=r"train\.text_prompt: 0 cannot be used"):
         planned(tokenizer, tmp_path, "NPO+GD", text_prompt=0)
 
 

@@ -39,7 +39,7 @@ def output_nlls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text
     """nll/T of each text under a model that has not seen the prompt, in nats per token of its own tokenizer.
 
     The text follows the token that begins a document (its end-of-sequence token where it has none; where it has
-    neither, the first token is not counted). What is beyond the model's context is left aside.
+    neither, the first token is not counted). What is beyond the model's context is cut off.
 
     Args:
         model: in evaluation mode.

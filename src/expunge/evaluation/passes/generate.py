@@ -1,7 +1,10 @@
-"""Greedy answers: prompts sorted by length, padded on the left, and a row leaves its batch when it has ended."""
+"""Answers: prompts sorted by length, padded on the left, and a row leaves its batch when it has ended."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +26,32 @@ def stop_tokens(
     """The tokens that end an answer: the template's end of turn, the end of sequence, and the model's own list."""
     listed = model.generation_config.eos_token_id if model.generation_config is not None else None
     own = [listed] if isinstance(listed, int) else listed or []
-    return frozenset(t for t in (end_of_turn(tokenizer, style), tokenizer.eos_token_id, *own) if t is not None)
+    end = cast(int | None, tokenizer.eos_token_id)  # annotated as if it could be any special token, or several
+    return frozenset(t for t in (end_of_turn(tokenizer, style), end, *own) if t is not None)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. What a prompt is answered depends on the seed and its position, not on its batch.
+
+    Attributes:
+        temperature: logits are divided by it.
+        top_p: tokens are drawn from the fewest most likely ones that hold at least this much probability.
+        seed: of the draws.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        """Tokens [rows] from logits [rows, vocabulary] and numbers in [0, 1) [rows], by the inverse distribution."""
+        probabilities, tokens = (logits.float() / self.temperature).softmax(-1).sort(descending=True, stable=True)
+        reached = probabilities.cumsum(-1)
+        kept = reached - probabilities < self.top_p
+        mass = (probabilities * kept).sum(-1, keepdim=True)
+        chosen = (reached <= uniform[:, None] * mass).sum(-1, keepdim=True)
+        return tokens.gather(-1, chosen.minimum(kept.sum(-1, keepdim=True) - 1)).squeeze(-1)
 
 
 def generate(
@@ -32,8 +60,9 @@ def generate(
     wanted: Sequence[int],
     stop: frozenset[int],
     batch_tokens: int | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    """Answer prompts greedily, longest first: the most likely token at each step, no penalty, no sampling.
+    """Answer prompts, longest first: with the most likely token at each step, or by sampling.
 
     Args:
         model: in evaluation mode.
@@ -41,6 +70,7 @@ def generate(
         wanted: positions in `prompts`.
         stop: tokens that end an answer; they are not part of it.
         batch_tokens: the most tokens of a batch, prompt and new tokens with padding.
+        sampling: how tokens are drawn; None: the most likely one, no penalty.
 
     Yields:
         (position in `prompts`, token ids of the answer) of each prompt of a batch.
@@ -49,11 +79,24 @@ def generate(
     for batch in by_length([len(prompts[i].ids) + prompts[i].new_tokens for i in wanted], budget):
         members = [wanted[j] for j in batch]
         with torch.inference_mode():
-            answers = _greedy(model, [prompts[i] for i in members], stop)
+            answers = _answers(model, [prompts[i] for i in members], stop, _drawn(prompts, members, sampling), sampling)
         yield list(zip(members, answers, strict=True))
 
 
-def _greedy(model: PreTrainedModel, prompts: Sequence[Prompt], stop: frozenset[int]) -> list[list[int]]:
+def _drawn(prompts: Sequence[Prompt], members: Sequence[int], sampling: Sampling | None) -> Sequence[np.ndarray]:
+    """For each prompt of a batch, a number in [0, 1) for every new token."""
+    if sampling is None:
+        return ()
+    return [np.random.default_rng([sampling.seed, i]).random(prompts[i].new_tokens) for i in members]
+
+
+def _answers(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    stop: frozenset[int],
+    drawn: Sequence[np.ndarray],
+    sampling: Sampling | None,
+) -> list[list[int]]:
     """Answer one batch; `live` are the prompts still in it, in the order of the tensors' rows."""
     decoder, head = model.get_decoder(), live_head(model)
     answers: list[list[int]] = [[] for _ in prompts]
@@ -64,11 +107,17 @@ def _greedy(model: PreTrainedModel, prompts: Sequence[Prompt], stop: frozenset[i
     ids, mask = _left_padded([prompts[i].ids for i in live], model.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
+    step = 0
     while True:
         hidden = decoder(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state[:, -1]
-        tokens = head(hidden).argmax(-1)
+        if sampling is None:
+            tokens = head(hidden).argmax(-1)
+        else:  # one that has ended may still be there; what it draws makes no difference
+            uniform = [drawn[i][min(step, len(drawn[i]) - 1)] for i in live]
+            tokens = sampling.draw(head(hidden), torch.tensor(uniform, dtype=torch.float32, device=model.device))
+        step += 1
         for i, token in zip(live, tokens.tolist(), strict=True):
             if i in ended:
                 continue

@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness on the model in memory, in place of our own passes."""
+"""Tasks of lm-evaluation-harness on the model in memory, in place of expunge's passes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def run_tasks(
         Per set, its questions as rows and as measured examples.
 
     Raises:
-        InputError: the harness is not installed, or a task or its data cannot be had.
+        InputError: the harness is not installed, or a task or its data cannot be loaded.
     """
     try:
         from lm_eval.evaluator import simple_evaluate

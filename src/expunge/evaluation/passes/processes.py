@@ -30,7 +30,7 @@ def rank() -> int:
 
 
 def share(groups: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
-    """This process's members: whole groups, dealt out largest first to whoever has least so far.
+    """This process's members: whole groups, distributed largest first to the process that has least so far.
 
     Args:
         groups: what must stay together.

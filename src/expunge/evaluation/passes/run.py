@@ -14,6 +14,7 @@ from expunge.evaluation.passes.plan import Plan
 from expunge.evaluation.passes.score import TokenScores, score
 from expunge.models.batching import by_prompt
 from expunge.models.packing import packing
+from expunge.models.precision import computing_in
 
 # (stage, done, of) after each batch
 Progress = Callable[[str, int, int], None]
@@ -53,6 +54,7 @@ def run_plan(
     store: Store | None = None,
     generating: bool = True,
     style: PromptStyle = PromptStyle(),
+    precision: str = "float32",
 ) -> Measured:
     """Run the distinct rows and the distinct prompts through the model, once each.
 
@@ -67,6 +69,7 @@ def run_plan(
         store: where each batch is kept, and where earlier calls left theirs.
         generating: whether prompts are answered too.
         style: how conversations are written.
+        precision: what the model computes in: float32 or bfloat16.
     """
     measured = store.read() if store else Measured()
     processes.wait()  # all have read the same parts before one adds to them
@@ -86,19 +89,21 @@ def run_plan(
         prompts = by_prompt([plan.scored[i].ids[: plan.scored[i].start] for i in missing])
         groups = [[missing[j] for j in group] for group in prompts]
         unscored = processes.share(groups, [sum(len(plan.scored[i].ids) for i in group) for group in groups])
-        with packing(model):
+        with packing(model), computing_in(precision, model.device):
             for batch in score(model, plan.scored, unscored, plan.moments, batch_tokens):
                 take("scoring", measured.scores, Measured(scores=dict(batch)), len(plan.scored))
         without = [i for i in plan.gradients if i not in measured.gradients]
         mine = processes.share([[i] for i in without], [len(plan.scored[i].ids) for i in without])
-        for i, norm in gradient_norms(model, plan.scored, mine, end_of_turn(tokenizer)):
-            take("gradients", measured.gradients, Measured(gradients={i: norm}), len(plan.gradients))
+        with computing_in(precision, model.device):
+            for i, norm in gradient_norms(model, plan.scored, mine, end_of_turn(tokenizer)):
+                take("gradients", measured.gradients, Measured(gradients={i: norm}), len(plan.gradients))
         wanted = range(len(plan.prompts)) if generating else ()
         progress("generating", len(measured.answers), len(wanted))
         unanswered = [i for i in wanted if i not in measured.answers]
         mine = processes.share([[i] for i in unanswered], [len(plan.prompts[i].ids) for i in unanswered])
-        for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer, style)):
-            take("generating", measured.answers, Measured(answers=dict(answers)), len(plan.prompts))
+        with computing_in(precision, model.device):
+            for answers in generate(model, plan.prompts, mine, stop_tokens(model, tokenizer, style)):
+                take("generating", measured.answers, Measured(answers=dict(answers)), len(plan.prompts))
     finally:
         model.train(training)
         if store:

@@ -12,7 +12,7 @@ from expunge.data import Encoded
 from expunge.models import Request, TokenFunction, hidden_states, packs_rows
 from expunge.models.batching import by_length, by_prompt
 from expunge.models.forward import LOGIT_BYTES
-from expunge.models.head import live_head
+from expunge.models.head import live_head, output_head
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
@@ -115,7 +115,7 @@ def _scores(
 def _in_chunks(model: PreTrainedModel, hidden: Tensor, targets: Tensor, function: TokenFunction) -> Tensor:
     """Values at hidden states, their logits in chunks of bounded size."""
     head = live_head(model)
-    size = max(1, LOGIT_BYTES // (4 * model.get_output_embeddings().weight.shape[0]))
+    size = max(1, LOGIT_BYTES // (4 * len(output_head(model).weight)))
     return torch.cat([function(head(h), t, None) for h, t in zip(hidden.split(size), targets.split(size), strict=True)])
 
 

@@ -1,7 +1,7 @@
-"""Greedy answers by vLLM in a Python environment of its own, in place of expunge's generator.
+"""Greedy answers by vLLM in a separate Python environment, in place of expunge's generator.
 
 vLLM is no dependency: it asks for exact versions of torch and for a range of transformers that expunge's does not meet,
-so the two cannot share an environment. A process of its own also lets go of all graphics memory when it has answered.
+so the two cannot share an environment. A separate process also frees all graphics memory when it has answered.
 """
 
 import json
@@ -99,7 +99,7 @@ def vllm_answers(
         )
         if done.returncode or not out.is_file():
             why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise InputError(f"vLLM {vllm.version} could not answer with {folder}: {why} Leave --vllm out, or mend it.")
+            raise InputError(f"vLLM {vllm.version} could not answer with {folder}: {why} Leave --vllm out, or fix it.")
         found = json.loads(out.read_text(encoding="utf-8"))
     answers.update(zip(asked, found, strict=True))
     return answers

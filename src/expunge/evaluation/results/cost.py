@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from expunge.errors import InputError
 from expunge.evaluation.results.schema import Summary
+from expunge.files import parse_yaml
 from expunge.objectives import Objective, build_objective
 from expunge.runs import ADAPTER, ENVIRONMENT, RECIPE, TRAIN_LOG
 
@@ -54,7 +55,7 @@ def run_cost(path: str | Path, model: PreTrainedModel) -> Cost | None:
     if folder is None:
         return None
     try:
-        recipe = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
+        recipe = parse_yaml((folder / RECIPE).read_text(encoding="utf-8"))
         named = recipe["objective"]
         options = {} if isinstance(named, str) else {key: value for key, value in named.items() if key != "name"}
         objective = build_objective(named if isinstance(named, str) else named["name"], options)
@@ -89,7 +90,7 @@ def run_folder(path: str | Path) -> Path | None:
 def logged_tokens(folder: Path) -> int:
     """Training tokens of all steps and processes. The log counts one process, and anew after each resume.
 
-    A resume is told by a count that does not grow.
+    A resume shows in a count that does not grow.
     """
     counts = [json.loads(line)["tokens"] for line in (folder / TRAIN_LOG).read_text(encoding="utf-8").splitlines()]
     ends = [count for count, after in pairwise([*counts, 0]) if after <= count]

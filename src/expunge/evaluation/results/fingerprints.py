@@ -59,6 +59,7 @@ def recipe_section(
     vllm: Vllm | None = None,
     original: Results | None = None,
     style: PromptStyle = PromptStyle(),
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """The section `recipe` of results.json: the settings that the numbers depend on. Batch sizes are none of them.
 
@@ -72,6 +73,8 @@ def recipe_section(
         judges: with their models.
         vllm: which answered the prompts.
         original: results of the model before unlearning.
+        style: how conversations are written.
+        precision: what the models compute in.
     """
     shipped = {metric.name for metric in METRICS}
     words = {metric.name: _words(metric) for metric in suite.metrics if metric.name not in shipped}
@@ -84,6 +87,7 @@ def recipe_section(
         "leading": [list(names) for names in suite.leading],
         "tokenizer": fingerprint_tokenizer(tokenizer),
         "prompts": asdict(style),
+        "precision": precision,
         **{kind.setting: None for kind in JUDGES},
         **{judge.setting: judge.identity() for judge in judges},
         "generator": "expunge" if vllm is None else f"vllm {vllm.version}",

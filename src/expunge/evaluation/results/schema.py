@@ -184,7 +184,7 @@ class _File:
 
 
 def load_results(path: str | Path, table: bool = True) -> Results:
-    """Read results that `Results.save` wrote, companions left aside.
+    """Read results that `Results.save` wrote, without its companions.
 
     Args:
         path: the JSON file.

@@ -20,8 +20,8 @@ INSTALLED = tuple({str(HOME), sys.prefix, sys.base_prefix, sys.exec_prefix})  # 
 def fingerprint_suite(suite: Suite) -> str:
     """Hash every field of a suite, its sets and its metrics.
 
-    A function is told by its name and what it closes over; one of the user's also by its place in its file, by the
-    file's content, and by the functions and modules of the user's that it names. expunge's own source is fingerprinted
+    A function is identified by its name and what it closes over; a custom one also by its place in its file, by the
+    file's content, and by the custom functions and modules that it names. expunge's own source is fingerprinted
     as a whole, libraries by their versions.
     """
     text = json.dumps(_plain(suite, ()), sort_keys=True, default=str)
@@ -75,14 +75,14 @@ def _names(code: CodeType) -> Collection[str]:
 
 
 def _is_own(value: Any) -> bool:
-    """Whether a value is a function or a module of the user's."""
+    """Whether a value is a custom function or module."""
     if isinstance(value, FunctionType):
         return not value.__code__.co_filename.startswith(INSTALLED)
     return isinstance(value, ModuleType) and not (value.__file__ or sys.prefix).startswith(INSTALLED)
 
 
 def _file(name: str | None) -> str | None:
-    """Digest of a file of the user's; None for another's, and where there is none: a function that was typed in."""
+    """Digest of a custom file; None for a library's, and where there is none: a function that was typed in."""
     if name is None or name.startswith(INSTALLED) or not Path(name).is_file():
         return None
     return hashlib.blake2b(Path(name).read_bytes(), digest_size=16).hexdigest()

@@ -87,7 +87,7 @@ def _rows_of(spec: SetSpec, data: str, configuration: str) -> list[Row]:
 
 
 def configuration_of(spec: SetSpec, forget_split: str | None) -> str:
-    """The configuration a set is read from; `holdout10` goes with `forget10`."""
+    """The configuration a set is read from; `holdout10` is that of `forget10`."""
     holdout_split = (forget_split or "").replace("forget", "holdout", 1)
     return spec.configuration.format(forget_split=forget_split, holdout_split=holdout_split)
 

@@ -22,7 +22,7 @@ from expunge.metrics.truth_ratio import TRUTH_RATIO_CLOSER_LOOK, TRUTH_RATIO_TOF
 
 FORGET = SetSpec("forget", "{forget_split}_perturbed", "forget", premise="output", label="Forget set")
 RETAIN = SetSpec("retain", "retain_perturbed", "retain", label="Retain set")
-# One-word answers without a paraphrase; the sentence to compare with is in a column of its own.
+# One-word answers without a paraphrase; the sentence to compare with is in a separate column.
 REAL_AUTHORS = SetSpec(
     "real_authors",
     "real_authors_perturbed",

@@ -41,12 +41,12 @@ class Verdict:
     @property
     def status(self) -> Status:
         """A tick only where all three are answered yes."""
-        forgotten, kept, like = (finding.status for finding in self.findings)
-        if "no" in (forgotten, kept):
+        forgotten, kept, like = self.findings
+        if "no" in (forgotten.status, kept.status):
             return "no"
-        if "open" in (forgotten, kept):
+        if "open" in (forgotten.status, kept.status):
             return "open"
-        return "traces" if like == "no" else like
+        return "traces" if like.status == "no" else like.status
 
 
 def judge(run: RunResult, target: RunResult | None, retain: RunResult | None) -> Verdict:

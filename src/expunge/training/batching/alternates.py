@@ -4,10 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -156,5 +158,7 @@ def _draw(
         eos_token_id=stop,
         pad_token_id=stop,
     )
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-    return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in output[:, width:].tolist()]
+    generate = cast(Any, model).generate  # only its subclasses have it, and no type says so
+    output: Tensor = generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    answers = output[:, width:].tolist()
+    return [answer.strip() for answer in tokenizer.batch_decode(answers, skip_special_tokens=True)]

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 # One stream of random numbers for each purpose, so that adding one leaves the others as they were. Views that draw
-# have streams of their own (see `views`), numbered from 2; 5 and 6 are taken.
+# have separate streams (see `views`), numbered from 2; 5 and 6 are taken.
 ORDER, RETAIN, STEPS, FORGET = 0, 1, 5, 6
 LARGE = 10_000  # rows
 

@@ -107,12 +107,10 @@ def prepared_rows(rows: Sequence[Sequence[Row]], name: str, objective: Objective
         text_prompt: Characters of a passage that are its prompt; None: it has none.
 
     Raises:
-        InputError: The set is empty, `text_prompt` is not positive, or a view answers the prompt of a row without one.
+        InputError: The set is empty, or a view answers the prompt of a row without one.
     """
     if not rows:
         raise InputError(f"The {name} set is empty.")
-    if text_prompt is not None and text_prompt < 1:
-        raise InputError(f"train.text_prompt={text_prompt}: give a number of characters, e.g. 200.")
     answering = next((v for v in objective.views if VIEWS[v].set == name and VIEWS[v].answers_prompt), None)
     prepared: list[Row] = []
     for i, cut in enumerate(rows):

@@ -51,7 +51,11 @@ class ForgetDataset(Dataset):
         return self.pairing.rows
 
     def __getitem__(self, item: Item) -> dict[str, list[Key]] | None:
-        return None if item is None else {view: VIEWS[view].keys(self.pairing, *item) for view in self.views}
+        return None if item is None else self.keys(*item)
+
+    def keys(self, epoch: int, row: int) -> dict[str, list[Key]]:
+        """The keys of the rows that a forget row meets in an epoch, by view."""
+        return {view: VIEWS[view].keys(self.pairing, epoch, row) for view in self.views}
 
 
 class Collator:
@@ -66,6 +70,6 @@ class Collator:
 
     def __call__(self, items: Sequence[dict[str, list[Key]] | None]) -> dict[str, Any]:
         real = [item for item in items if item is not None]
-        used = real or [self.dataset[0, 0]]
+        used = real or [self.dataset.keys(0, 0)]
         keys = {view: [key for item in used for key in item[view]] for view in self.dataset.views}
         return {"batch": self.encoded.batch(keys), "counts": bool(real)}

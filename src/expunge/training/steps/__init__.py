@@ -1,4 +1,4 @@
-"""Rules of the steps and of the weights, one small file each: they go with any objective.
+"""Rules of the steps and of the weights, one small file each; they can be combined with any objective.
 
 To add one: write its file and its options in `UnlearningConfig`, and add it to `RULES`.
 """

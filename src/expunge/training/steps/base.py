@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Rule(ABC):
-    """A change to steps or weights that goes with any objective; one object for each run that asks for it.
+    """A change to steps or weights that can be combined with any objective; one object for each run that asks for it.
 
     Attributes:
         option: The option that asks for it, as a user writes it.
@@ -29,8 +29,8 @@ class Rule(ABC):
     def asked(args: UnlearningConfig, objective: Objective) -> bool:
         """Whether these settings, or the objective, ask for it."""
 
-    def check(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027 - most rules go with everything
-        """Refuse settings, an objective or a model that it does not go with.
+    def check(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027 - most rules can be combined with everything
+        """Refuse settings, an objective or a model that it cannot be combined with.
 
         Raises:
             InputError: Naming the option and the fix.
@@ -40,7 +40,7 @@ class Rule(ABC):
         """What happens to the weights before the first step; the same again when a run is resumed."""
 
     def gradients(self, trainer: "UnlearningTrainer") -> "SeparateGradients | None":
-        """What a step makes of the gradients of both sides; None: it takes the gradient of their sum."""
+        """How a step combines the gradients of both sides; None: it takes the gradient of their sum."""
         return None
 
     def after(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027

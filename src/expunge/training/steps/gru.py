@@ -33,7 +33,7 @@ class GRU(Rule):
         check_both_sides(trainer, self.option)
 
     def gradients(self, trainer: "UnlearningTrainer") -> SeparateGradients:
-        return Rectified(trainer.optimizer.optimizer, trainer.args.gru_smoothing)
+        return Rectified(trainer.inner_optimizer, trainer.args.gru_smoothing)
 
 
 class Rectified(SeparateGradients):

@@ -9,7 +9,7 @@ from torch.distributed.tensor import DTensor
 
 PLAIN_ADAMW = ("adamw_torch", "adamw_torch_fused")  # transformers' names of what `AdamW` stands in for
 
-# Sides share a parameter's state under names of their own; the plain optimiser has one, without a name.
+# Prefixes of the sides' moments in a parameter's state; the plain optimiser has one set, without a prefix.
 JOINT = ("",)
 SIDES = ("forget_", "retain_")
 
@@ -20,14 +20,14 @@ class AdamW(torch.optim.Optimizer):
     bfloat16 weights are rounded stochastically: a step far smaller than the distance to the next number is taken with
     the probability that makes it right on average, where rounding to nearest would lose it.
 
-    With `separate=True`, the forget and the retain terms' gradients have moments of their own and each parameter takes
+    With `separate=True`, the forget and the retain terms' gradients have separate moments and each parameter takes
     the sum of both steps (DualOptim, 2504.15827): a large gradient of one side no longer shrinks the other's step. The
     released code alternates two optimisers over the rows of each side; here both steps are taken at the same weights.
 
     Args:
         params: As in `torch.optim.AdamW`.
         lr, betas, eps, weight_decay: Likewise.
-        separate: Whether the sides have states of their own; `forget_gradient` must then be set.
+        separate: Whether each side has its own moments; `forget_gradient` must then be set.
     """
 
     def __init__(
@@ -45,14 +45,16 @@ class AdamW(torch.optim.Optimizer):
         self.forget_gradient: dict[Tensor, Tensor] = {}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Take one step."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take one step; return the loss of the closure, which is evaluated first, if there is one."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
         pairs = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
         for index, (group, parameter) in enumerate(pairs):
             if parameter.grad is not None:
-                self._update(parameter, group, index)
+                self._update(parameter, parameter.grad, group, index)
+        return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any], index: int) -> None:
+    def _update(self, parameter: Tensor, whole: Tensor, group: dict[str, Any], index: int) -> None:
         state = self.state[parameter]
         if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32)
@@ -60,7 +62,7 @@ class AdamW(torch.optim.Optimizer):
                 for moment in ("exp_avg", "exp_avg_sq"):
                     state[side + moment] = torch.zeros_like(parameter, dtype=torch.float32)
         state["step"] += 1
-        gradient, weights = _local(parameter.grad).float(), _local(parameter)
+        gradient, weights = _local(whole).float(), _local(parameter)
         if self._separate:
             forget = _local(self.forget_gradient[parameter]).float()
             gradients = dict(zip(SIDES, (forget, gradient - forget), strict=True))

@@ -5,8 +5,10 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from peft import PeftModel
 from torch import Tensor, nn
-from transformers import SchedulerType, Trainer
+from transformers import PreTrainedModel, SchedulerType, Trainer
 
 from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
@@ -30,6 +32,7 @@ class Stepper(Trainer):
     """
 
     args: UnlearningConfig
+    model: PreTrainedModel | PeftModel
     objective: Objective
     _separate: SeparateGradients | None = None  # computes the gradients of both sides apart
     _inputs: list[Any]  # the micro-batches of this optimiser step
@@ -38,7 +41,7 @@ class Stepper(Trainer):
         """Find the rules that the settings ask for.
 
         Raises:
-            InputError: One does not go with the others, the objective or the model.
+            InputError: One cannot be combined with the others, the objective or the model.
         """
         self.rules = [rule() for rule in RULES if rule.asked(self.args, self.objective)]
         for rule in self.rules:
@@ -60,6 +63,11 @@ class Stepper(Trainer):
         """What rules do to the weights after the last step."""
         for rule in self.rules:
             rule.after(self._me)
+
+    @property
+    def inner_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser inside accelerate's wrapper, which it has in training."""
+        return cast(AcceleratedOptimizer, self.optimizer).optimizer
 
     @property
     def _me(self) -> "UnlearningTrainer":
@@ -90,7 +98,7 @@ class Stepper(Trainer):
         return value
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
+        norm = cast(Tensor, super()._clip_grad_norm(model))
         if self._separate is not None and self.args.separate_states:
             self._separate.clipped((self.args.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
             self._hand_over()
@@ -99,7 +107,7 @@ class Stepper(Trainer):
     def _hand_over(self) -> None:
         """Give an optimiser with a state for each side the forget side's share of the gradient."""
         if self.args.separate_states and self._separate is not None:
-            self.optimizer.optimizer.forget_gradient = self._separate.forget
+            cast(AdamW, self.inner_optimizer).forget_gradient = self._separate.forget
 
     def get_optimizer_cls_and_kwargs(self, args: Any, model: Any = None) -> tuple[Any, dict[str, Any]]:  # type: ignore[override]
         """transformers' choice, but for AdamW with a state for each side, and rounding stochastically where it can."""

@@ -1,4 +1,4 @@
-"""DualOptim: AdamW with moments of their own for forget and retain terms (2504.15827)."""
+"""DualOptim: AdamW with separate moments for forget and retain terms (2504.15827)."""
 
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class TwoStates(Rule):
     """`train.separate_states=true`: a large gradient of one side no longer shrinks the other's step.
 
-    The optimiser takes both steps (see `optimizers.AdamW`); this rule sees to it that the gradients come apart.
+    The optimiser takes both steps (see `optimizers.AdamW`); this rule computes the two gradients separately.
     """
 
     option = "train.separate_states=true"
     paper = "2504.15827"
-    summary = "AdamW with moments of its own for each side"
+    summary = "AdamW with separate moments for each side"
 
     @staticmethod
     def asked(args: UnlearningConfig, objective: Objective) -> bool:
@@ -29,8 +29,8 @@ class TwoStates(Rule):
 
     def check(self, trainer: "UnlearningTrainer") -> None:
         check_both_sides(trainer, self.option)
-        if trainer.args.optim.value not in PLAIN_ADAMW:
-            raise InputError(f"{self.option} works with AdamW, not with train.optim={trainer.args.optim.value}.")
+        if trainer.args.optimizer not in PLAIN_ADAMW:
+            raise InputError(f"{self.option} works with AdamW, not with train.optim={trainer.args.optimizer}.")
 
     def gradients(self, trainer: "UnlearningTrainer") -> SeparateGradients:
         return SeparateGradients()

@@ -27,7 +27,7 @@ class Window:
         inputs: The micro-batches.
         objective: The whole objective.
         loss: (inputs, objective, whether to count its values in the log) -> this micro-batch's share of the loss.
-        accelerator: Runs backwards, and puts off the reduction over processes.
+        accelerator: Runs backwards, and defers the reduction over processes.
     """
 
     model: nn.Module
@@ -102,7 +102,7 @@ def check_both_sides(trainer: "UnlearningTrainer", option: str) -> None:
         raise InputError(f"{option} needs a regularisation term, and {trainer.objective.name} has none: add one, +GD.")
     if trainer.args.fp16:
         raise InputError(
-            f"{option} does not go with train.fp16: gradients of both sides would be scaled differently. Use "
+            f"{option} cannot be combined with train.fp16: gradients of both sides would be scaled differently. Use "
             "train.bf16=true."
         )
 
