@@ -53,7 +53,7 @@ class Recipe(BaseModel):
 
     `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
     every field of `UnlearningConfig`. `reference` is the frozen model to compare with where that is not `model`.
-    `anchor` and `holdout` go with the objective RESET: the model towards which it moves the weights, or `fresh`, and
+    `anchor` and `holdout` are for the objective RESET: the model towards which it moves the weights, or `fresh`, and
     rows never trained on, from which it takes its level.
 
     `dtype` is that of the weights: in bfloat16 most updates of a published size are rounded away, so float32 unless

@@ -81,7 +81,9 @@ def _pairing(objective: Objective, args: UnlearningConfig, forget: int, retain: 
     if not (every := objective.forget_every):
         return Pairing(args.seed, forget, retain, refusals, objective.mismatches)
     if not set(objective.views) <= {"forget", "retain"}:
-        raise InputError(f"{objective.name}: RESET goes with terms on forget and retain rows as they are: +GD or +KL.")
+        raise InputError(
+            f"{objective.name}: RESET can be combined with terms on forget and retain rows as they are: +GD or +KL."
+        )
     if args.train_sampling_strategy != "random":
         raise InputError(
             f"train.train_sampling_strategy={args.train_sampling_strategy} orders the forget set, and "

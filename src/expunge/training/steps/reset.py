@@ -44,7 +44,7 @@ class Reset(Rule):
                 f"{name} changes the weights below the adapter: it needs full training (no lora), or objective.reset=0."
             )
         if others := [rule.option for rule in trainer.rules if rule is not self]:
-            raise InputError(f"{name} does not go with {others[0]}: leave one of them out.")
+            raise InputError(f"{name} cannot be combined with {others[0]}: leave one of them out.")
         if not list(chosen_matrices(trainer.model, _term(trainer))):
             raise InputError(f"{name}: objective.modules and objective.layers choose no matrix of this model.")
         if trainer.anchor is None:
