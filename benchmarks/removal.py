@@ -204,7 +204,7 @@ def table(models):
     for method, runs in methods.items():
         cells = []
         for title, key in COLUMNS.items():
-            values = [run[key] for run in runs if run[key] is not None]
+            values = [run[key] for run in runs if run.get(key) is not None]
             digits = 1 if title == "passes" else 3 if title == "MU" else 2
             mean = f"{sum(values) / len(values):.{digits}f}" if values else "-"
             spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(set(values)) > 1 else ""
