@@ -33,9 +33,21 @@ ROOMS = {
     "training": {"models", "data", "objectives", "metrics"},
     "evaluation": {"models", "data", "objectives", "metrics"},
     "attacks": {"evaluation", "training", "models", "data", "objectives", "metrics"},
+    "forget": {"attacks", "evaluation", "training", "models", "data", "objectives", "metrics"},
     "worlds": {"models", "data", "objectives", "metrics"},
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
-    "cli": {"attacks", "report", "worlds", "evaluation", "training", "models", "data", "objectives", "metrics"},
+    "cli": {
+        "attacks",
+        "forget",
+        "report",
+        "worlds",
+        "evaluation",
+        "training",
+        "models",
+        "data",
+        "objectives",
+        "metrics",
+    },
 }
 FOR_ALL = {"errors", "files", "runs", "custom", "limits", "shipped"}
 SECTIONS = ("objective", "train", "lora")

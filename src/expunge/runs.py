@@ -6,6 +6,8 @@
     model/ or adapter/     the unlearned weights; with prompt_style.json where prompts were not written as usual
     results.json           what was measured; beside it results.examples.parquet, and results.retain.json and
                            results.target.json with theirs
+    attack.json            what attacks brought back; attack.parts/ while they are under way
+    verdict.json           what became of each row
     reference/             caches of a run under way: token ids, stored reference values, alternative answers
     checkpoint-*/          to resume from, while the run is under way
     results.parts/         what an evaluation under way has measured so far

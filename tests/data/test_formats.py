@@ -283,6 +283,7 @@ def test_a_readme_cannot_point_out_of_its_folder(dataset, files):
     [
         ("---\nconfigs: [\n---\n", "not YAML"),
         ("---\n" + "[" * 10_000 + "\n---\n", "not YAML"),
+        ("---\nconfigs: 2025-13-45\n---\n", "not YAML"),
         ("---\nconfigs: !!python/object/apply:os.system [id]\n---\n", "not YAML"),
         (b"---\nconfigs: \xff\n---\n", "not YAML"),
         ("---\n- a\n- b\n---\n", "must be a mapping"),

@@ -35,6 +35,7 @@ class Changes:
     def __init__(self, report, request):
         self.report, self.under = report, request["under"]
         self.kill, self.full = request.get("kill"), request.get("full")
+        self.removed = ""
         self.signal = request.get("signal", signal.SIGKILL)
         self.seen = 0
 
@@ -45,11 +46,15 @@ class Changes:
                 return
         elif event in CHANGES:
             path = arguments[0]
+        elif event == "shutil.rmtree":
+            self.removed = os.fsdecode(arguments[0])  # names inside of it are relative
+            return
         else:
             return
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
-        path = os.path.abspath(os.path.join(self._folder(event, arguments), os.fsdecode(path)))
+        inside = event in ("os.remove", "os.rmdir") and len(arguments) > 1 and arguments[1] not in (None, -1)
+        path = os.path.abspath(os.path.join(self.removed if inside else "", os.fsdecode(path)))
         if not path.startswith(self.under):
             return
         self.seen += 1
@@ -59,11 +64,6 @@ class Changes:
         takes_room = event in ("open", "os.mkdir", "os.rename", "os.link", "os.symlink")
         if self.full is not None and self.seen >= self.full and takes_room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-
-    def _folder(self, event, arguments):
-        """What a relative path is relative to: a folder that is being removed is open."""
-        at = arguments[1] if event in ("os.remove", "os.rmdir") and len(arguments) > 1 else -1
-        return os.readlink(f"/proc/self/fd/{at}") if isinstance(at, int) and at >= 0 else ""
 
 
 def child(request):

@@ -88,3 +88,11 @@ def test_privleak_uses_one_minus_our_auc() -> None:
 
 def test_reference_is_relative_to_the_loss() -> None:
     assert MIA_REFERENCE.relative_to == "mia_loss"
+
+
+def test_two_rows_on_each_side_have_an_interval_and_one_has_none() -> None:
+    forget, holdout = np.array([0.1, 0.4]), np.array([0.2, 0.9])
+    low, high = auc_interval(forget, holdout, "lower")
+    assert 0 <= low < 0.75 < high <= 1
+    assert auc_interval(forget[:1], holdout, "lower") is None
+    assert auc_interval(forget, holdout[:1], "lower") is None

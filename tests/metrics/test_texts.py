@@ -7,7 +7,14 @@ import pytest
 from expunge.metrics import Example
 from expunge.metrics.entailment import entailment
 from expunge.metrics.facts import FACT_ACCURACY, has_fact
-from expunge.metrics.rouge import ROUGE_L_F1, ROUGE_L_F1_STEMMED, ROUGE_L_RECALL, rouge_l_f1, rouge_l_recall
+from expunge.metrics.rouge import (
+    ROUGE_L_F1,
+    ROUGE_L_F1_STEMMED,
+    ROUGE_L_RECALL,
+    rouge_l_f1,
+    rouge_l_recall,
+    rouge_l_recall_unicode,
+)
 from expunge.metrics.similarity import cosine_similarity
 from expunge.metrics.token_entropy import TOKEN_ENTROPY, token_entropy
 
@@ -72,3 +79,11 @@ def test_entailment_needs_a_tenth_of_the_reference() -> None:
     assert entailment(Example("forget", generation="one two", reference=reference)) is None
     tenth = "one two three four five six seven eight nine ten"
     assert entailment(Example("forget", generation="one", reference=tenth, entails=True)) == 1.0  # below it, not at it
+
+
+def test_recall_of_any_script_stems_long_words_of_latin_letters_alone() -> None:
+    assert rouge_l_recall_unicode("Анна живёт в Туле", "анна живёт в Москве") == pytest.approx(3 / 4)
+    assert rouge_l_recall_unicode("東京", "東京") == 1.0
+    assert rouge_l_recall_unicode("the cities burned", "the city burns") == 1.0
+    assert rouge_l_recall_unicode("gas", "ga") == 0.0  # three letters stay as they are
+    assert rouge_l_recall_unicode("cafe\u0301s", "caf\u00e9s") == 1.0

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.data import Encoded
-from expunge.models import check_layer
+from expunge.models import decoder_layers
 from expunge.models.batching import by_length
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
@@ -34,23 +34,21 @@ def run_layers(
     Raises:
         InputError: the architecture keeps its layers elsewhere.
     """
-    check_layer(model, 0)
-    decoder = model.get_decoder()
+    decoder, layers = model.get_decoder(), decoder_layers(model)
     budget = BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
     for members in by_length([len(row.ids) for row in rows], budget):
         width = len(rows[members[0]].ids)
         ids = torch.zeros(len(members), width, dtype=torch.long)
         for line, i in enumerate(members):
             ids[line, : len(rows[i].ids)] = torch.tensor(rows[i].ids)
-        with torch.inference_mode(), _watched(decoder.layers, at(members)):
+        with torch.inference_mode(), _watched(layers, at(members)):
             decoder(input_ids=ids.to(model.device), use_cache=False)
         yield members
 
 
 def layer_count(model: PreTrainedModel) -> int:
     """How many layers there are."""
-    check_layer(model, 0)
-    return len(model.get_decoder().layers)
+    return len(decoder_layers(model))
 
 
 @contextmanager

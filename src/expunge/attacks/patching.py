@@ -16,7 +16,7 @@ from expunge.attacks.ask import context, rows_of
 from expunge.attacks.base import AttackData, Findings, NotMeasured, Role, Subject
 from expunge.attacks.layers import layer_count, run_layers
 from expunge.data import Encoded, PromptStyle, Row, encode_all
-from expunge.models import fingerprint_tokenizer
+from expunge.models import fingerprint_tokenizer, last_norm, output_head
 from expunge.models.head import live_head
 
 SETTING = "activation_patching"
@@ -41,15 +41,13 @@ def run(subject: Subject, layers: Sequence[int]) -> Findings:
         with_model = _other(subject, role)
         model, tokenizer = with_model.load()
         spans = fact_spans(tokenizer, rows, subject.style, context(model))
-        shapes.add(
-            (layer_count(model), model.get_output_embeddings().weight.shape[1], fingerprint_tokenizer(tokenizer))
-        )
+        shapes.add((layer_count(model), output_head(model).weight.shape[1], fingerprint_tokenizer(tokenizer)))
         states[role] = read_states(model, spans, layers)
         del model
         with_model.release()
     target = _other(subject, "target")
     model, tokenizer = target.load()
-    shapes.add((layer_count(model), model.get_output_embeddings().weight.shape[1], fingerprint_tokenizer(tokenizer)))
+    shapes.add((layer_count(model), output_head(model).weight.shape[1], fingerprint_tokenizer(tokenizer)))
     if len(shapes) > 1:
         reason = "the models differ in layers, width or tokenizer"
         return Findings(not_measured=[NotMeasured("probe", SETTING, subject.role, reason)])
@@ -136,7 +134,7 @@ def _log_probability(
     model: PreTrainedModel, rows: Sequence[Encoded], patched: int | None, states: States
 ) -> np.ndarray:
     """Mean log p of each row's completion, one layer's states replaced [rows]."""
-    head, norm, last = live_head(model), model.get_decoder().norm, layer_count(model) - 1
+    head, norm, last = live_head(model), last_norm(model), layer_count(model) - 1
     found = np.full(len(rows), np.nan)
 
     def watch(members: list[int]):

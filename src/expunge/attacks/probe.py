@@ -21,6 +21,7 @@ from expunge.errors import InputError
 from expunge.evaluation.passes.plan import ends
 from expunge.metrics import Completion
 from expunge.metrics.memorization import exact_memorization
+from expunge.models import last_norm, output_head
 from expunge.models.head import live_head
 
 NAME = "probe"
@@ -83,7 +84,7 @@ def logit_lens(
     model: PreTrainedModel, rows: Sequence[Encoded], layers: Sequence[int], end: int
 ) -> dict[int, dict[str, np.ndarray]]:
     """By layer: probability and exact memorisation of each row's completion, read from that layer's state."""
-    head, norm = live_head(model), model.get_decoder().norm
+    head, norm = live_head(model), last_norm(model)
     metrics = ("probability", "exact_memorization")
     found = {layer: {name: np.full(len(rows), np.nan) for name in metrics} for layer in layers}
 
@@ -113,7 +114,7 @@ def logit_lens(
 
 def last_states(model: PreTrainedModel, rows: Sequence[Encoded], layers: Sequence[int]) -> dict[int, Tensor]:
     """By layer: the state at each row's last token, [rows, width] on the CPU."""
-    width = model.get_output_embeddings().weight.shape[1]
+    width = output_head(model).weight.shape[1]
     found = {layer: torch.zeros(len(rows), width, dtype=torch.float64) for layer in layers}
 
     def watch(members: list[int]):

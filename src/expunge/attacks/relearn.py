@@ -12,12 +12,13 @@ from math import isfinite
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import Values, ask, context, fitting, no_progress, rows_of
+from expunge.attacks.ask import KNOWN, Values, ask, context, fitting, no_progress, rows_of
 from expunge.attacks.base import NONE, AttackData, AttackRow, Findings, NotMeasured, Role, Subject
 from expunge.data import Encoded, PromptStyle, Row, encode_all
 from expunge.errors import InputError
 from expunge.evaluation.passes.run import Progress
 from expunge.evaluation.request import ModelLike
+from expunge.metrics import Metric
 from expunge.models import Request, token_values
 from expunge.models.packing import packing
 from expunge.objectives.logprobs import log_probability
@@ -49,6 +50,7 @@ def relearn(
     style: PromptStyle = PromptStyle(),
     role: Role = "unlearned",
     device: str | torch.device | None = None,
+    metrics: Sequence[Metric] = KNOWN,
     progress: Progress = no_progress,
 ) -> list[AttackRow]:
     """Relearn part of the forget rows, and measure the others before and after.
@@ -64,6 +66,7 @@ def relearn(
         style: how conversations are written.
         role: which model this is, for the rows.
         device: for a folder; default: a GPU if there is one.
+        metrics: what to measure.
         progress: told after each step and batch.
 
     Returns:
@@ -74,7 +77,7 @@ def relearn(
         InputError: fewer than two rows.
     """
     subject = Subject(role, model, AttackData(forget, retain), tokenizer, device=device)
-    return _relearn(*subject.load(), subject.data, steps, rates, seed, style, role, progress).rows
+    return _relearn(*subject.load(), subject.data, steps, rates, seed, style, role, progress, metrics).rows
 
 
 def _relearn(
@@ -87,6 +90,7 @@ def _relearn(
     style: PromptStyle,
     role: Role,
     progress: Progress,
+    metrics: Sequence[Metric] = KNOWN,
 ) -> Findings:
     forget = fitting(model, tokenizer, data.forget)
     if len(forget) < 2:
@@ -95,7 +99,7 @@ def _relearn(
     unrelated = fitting(model, tokenizer, data.retain)[: len(known)]
 
     def measured() -> Values:
-        return ask(model, tokenizer, asked, style, progress=progress)
+        return ask(model, tokenizer, asked, style, metrics, progress)
 
     before = measured()
     found = Findings(rows_of(NAME, NONE, role, before))

@@ -112,7 +112,8 @@ def attack(
     known = _Known(None if out is None else Path(out))
     found: dict[tuple[str, Role], Findings] = {}
     identities, measured = _identities(models, tokenizer, device), {}
-    for role in (role for role in ROLES if role in models):
+    present: list[Role] = [role for role in ROLES if role in models]
+    for role in present:
         subject = Subject(role, models[role], data, tokenizer, style, seed, quick, device, models=models)
         for one in chosen:
             seen = identities if one.compares else {role: identities[role]}
@@ -126,7 +127,7 @@ def attack(
                 known.keep(one.name, role, key, findings)
             found[one.name, role] = findings
         subject.release()
-    ordered = [found[one.name, role] for one in chosen for role in ROLES if role in models]
+    ordered = [found[one.name, role] for one in chosen for role in present]
     results = AttackResults(
         [row for findings in ordered for row in findings.rows],
         [one for findings in ordered for one in findings.not_measured],
@@ -215,5 +216,5 @@ def _read(document: Mapping[str, Any], attack: str, role: Role) -> Findings:
     def of(name: str) -> list[dict[str, Any]]:
         return [one for one in document[name] if (one["attack"], one["model"]) == (attack, role)]
 
-    rows = [AttackRow(**(row | {"ci95": row["ci95"] and tuple(row["ci95"])})) for row in of("rows")]
+    rows = [AttackRow(**dict[str, Any](row, ci95=row["ci95"] and tuple(row["ci95"]))) for row in of("rows")]
     return Findings(rows, [NotMeasured(**one) for one in of("not_measured")], [Curve(**one) for one in of("curves")])

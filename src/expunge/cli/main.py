@@ -25,6 +25,7 @@ from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.train import finetune, unlearn
+from expunge.cli.verify import verify
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
 # What torch says of a file that it could not write to its end.
@@ -46,6 +47,7 @@ for command in (
     finetune,
     loss,
     attack,
+    verify,
     merge,
     report,
     compare,

@@ -49,7 +49,7 @@ from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, kept_style, load_model, on_device
+from expunge.models import causal_model, check_head, kept_style, load_model, moved
 from expunge.models.precision import choose_precision, computing_in
 from expunge.runs import companion_path, parts_path
 
@@ -293,7 +293,7 @@ def _loaded(
     if tokenizer is None:
         raise InputError("A loaded model needs its tokenizer: evaluate(model, questions, tokenizer).")
     model = causal_model(model)  # an adapter stays in the model it wraps
-    return (model if device is None else on_device(model, device)), tokenizer
+    return (model if device is None else moved(model, device)), tokenizer
 
 
 def _earlier(out: str | Path | None, model: Model, data: Data, recipe: Mapping[str, Any]) -> Results | None:

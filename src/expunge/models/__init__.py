@@ -10,7 +10,15 @@ from expunge.models.fingerprint import (
     fingerprint_tokenizer,
     salted_digest,
 )
-from expunge.models.forward import Request, TokenFunction, decoder_layer, hidden_states, token_values
+from expunge.models.forward import (
+    Request,
+    TokenFunction,
+    decoder_layer,
+    decoder_layers,
+    hidden_states,
+    last_norm,
+    token_values,
+)
 from expunge.models.head import FrozenHead, check_head, output_head
 from expunge.models.load import (
     ModelOrPlace,
@@ -21,7 +29,7 @@ from expunge.models.load import (
     kept_style,
     load_model,
     loaded,
-    on_device,
+    moved,
     resolve_folder,
 )
 from expunge.models.packing import packs_rows
@@ -39,6 +47,7 @@ __all__ = [
     "check_head",
     "check_same_tokenizer",
     "decoder_layer",
+    "decoder_layers",
     "fingerprint",
     "fingerprint_code",
     "fingerprint_config",
@@ -49,9 +58,10 @@ __all__ = [
     "is_adapter",
     "keep_unpacked",
     "kept_style",
+    "last_norm",
     "load_model",
     "loaded",
-    "on_device",
+    "moved",
     "output_head",
     "packs_rows",
     "resolve_folder",

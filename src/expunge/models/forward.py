@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
     Raises:
         InputError: There is no such layer, or the architecture keeps its layers where expunge does not look.
     """
-    layers = _layers(model)
+    layers = decoder_layers(model)
     if not 0 <= layer < len(layers):
         raise InputError(
             f"objective.layer={layer}: the model has decoder layers 0 to {len(layers) - 1}. Choose one of them."
@@ -76,12 +77,22 @@ def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
     return layers[layer]
 
 
-def _layers(model: PreTrainedModel) -> nn.ModuleList:
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The model's decoder layers.
+
+    Raises:
+        InputError: The architecture keeps its layers where expunge does not look.
+    """
     modules = model.get_decoder()._modules
     layers = modules.get("layers")
     if not isinstance(layers, nn.ModuleList) or "norm" not in modules:
         raise InputError(f"{model.config.model_type}: expunge cannot stop this architecture at a decoder layer.")
     return layers
+
+
+def last_norm(model: PreTrainedModel) -> nn.Module:
+    """What stands between the last decoder layer and the output head."""
+    return cast(nn.Module, model.get_decoder().norm)
 
 
 @contextmanager
@@ -90,7 +101,7 @@ def stopped_after(model: PreTrainedModel, layer: int | None) -> Iterator[None]:
     if layer is None:
         yield
         return
-    decoder, layers = model.get_decoder(), _layers(model)
+    decoder, layers = model.get_decoder(), decoder_layers(model)
     norm = decoder.norm
     decoder.layers, decoder.norm = layers[: layer + 1], nn.Identity()
     try:

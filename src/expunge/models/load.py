@@ -84,7 +84,7 @@ def load_model(
     check_finite_weights(path, model)
     check_tokenizer(path, tokenizer, model)
     keep_unpacked(model)
-    return (model if quantization else on_device(model, device)).eval(), tokenizer
+    return (model if quantization else moved(model, device)).eval(), tokenizer
 
 
 GENERATION = "generation_config.json"
@@ -151,9 +151,9 @@ def kept_style(path: str | Path) -> PromptStyle | None:
     return PromptStyle.kept_in(resolve_folder(path))
 
 
-def on_device(model: PreTrainedModel, device: str | torch.device) -> PreTrainedModel:
-    """The model, moved there."""
-    return cast(Any, model).to(device)  # transformers' decorator hides the method's signature
+def moved(model: PreTrainedModel, to: str | torch.device | torch.dtype) -> PreTrainedModel:
+    """The model, on another device or with weights of another type."""
+    return cast(Any, model).to(to)  # transformers' decorator hides the method's signature
 
 
 def is_adapter(folder: str | Path) -> bool:

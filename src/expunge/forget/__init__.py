@@ -1,0 +1,5 @@
+"""Judging a pair of models row by row: was it known, is it gone, and does it stay gone?"""
+
+from expunge.forget.verify import Verdict, verify
+
+__all__ = ["Verdict", "verify"]

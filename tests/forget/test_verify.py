@@ -1,0 +1,177 @@
+"""`expunge verify`: verdicts that agree with how the models were made, and that nothing around the weights moves."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import tinymodels as tiny
+from expunge.attacks.ask import ask
+from expunge.cli.main import main
+from expunge.evaluation.results.seal import check_seal
+from expunge.forget.controls import controls
+from expunge.forget.knowledge import METRICS, known, with_controls
+from forget.small import FORGET, RETAIN, WORDS, born, learned
+
+REFUSING = "{% for m in messages %}<|assistant|>I cannot say.<|end|>{% endfor %}<|user|>?<|end|><|assistant|>"
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """A target that knows both sets, a retain model, and the rows."""
+    folder = tmp_path_factory.mktemp("verified")
+    save(learned(FORGET + RETAIN, 80), folder / "target")
+    save(learned(RETAIN, 60), folder / "retain")
+    for name, rows in (("forget", FORGET), ("few", FORGET[:3]), ("keep", RETAIN)):
+        lines = [json.dumps({"question": r.prompt, "answer": r.completion, **r.columns}) for r in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def save(model, folder, template=None):
+    words = copy.deepcopy(WORDS)
+    if template:
+        words.chat_template = template
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def target_of(home):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(home / "target").eval()
+
+
+@pytest.fixture
+def judged(home, tmp_path, monkeypatch, capsys):
+    """Run `expunge verify`; returns verdict.json and what was printed."""
+
+    def run(model, target=None, forget="forget", retain="keep"):
+        words = ["expunge", "verify", "--model", model, "--target", target or home / "target", "--device", "cpu"]
+        words += ["--forget", home / f"{forget}.jsonl", "--quiet", "--out", tmp_path / "verdict"]
+        words += [] if retain is None else ["--retain", home / f"{retain}.jsonl"]
+        monkeypatch.setattr("sys.argv", list(map(str, words)))
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+        file = tmp_path / "verdict" / "verdict.json"
+        document = json.loads(file.read_text())
+        check_seal(file, document)
+        return document, capsys.readouterr().out
+
+    return run
+
+
+def statuses(document):
+    return [row["status"] for row in document["rows"]]
+
+
+def test_a_model_that_never_saw_the_rows_has_forgotten_them(home, judged):
+    document, said = judged(home / "retain")
+    assert document["overall"] == "forgotten"
+    assert document["utility_loss"] < 0.1
+    assert [row["row"] for row in document["rows"]] == list(range(len(FORGET)))
+    assert all(row["known_before"] for row in document["rows"])
+    assert statuses(document).count("forgotten") >= 0.9 * len(FORGET)
+    assert "Verdict: forgotten" in said
+    text = json.dumps(document)
+    assert "Adra" not in text
+    assert "Tarn" not in text
+
+
+def test_without_retain_rows_nothing_is_called_forgotten(home, judged):
+    document, said = judged(home / "retain", retain=None)
+    assert document["overall"] == "inconclusive"
+    assert document["utility_loss"] is None
+    assert "--retain" in said
+
+
+def test_a_target_that_never_knew_has_nothing_to_forget(home, judged):
+    document, _ = judged(home / "target", target=home / "retain")
+    assert document["overall"] == "nothing_to_forget"
+    assert set(statuses(document)) == {"not_known"}
+
+
+def test_weights_that_hardly_moved_still_know(home, judged, tmp_path):
+    model = target_of(home)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.0001)
+    document, _ = judged(save(model, tmp_path / "scaled"))
+    assert document["overall"] == "not_forgotten"
+    assert set(statuses(document)) == {"still_known"}
+
+
+def test_a_chat_template_that_refuses_forgets_nothing(home, judged, tmp_path):
+    document, said = judged(save(target_of(home), tmp_path / "refusing", REFUSING))
+    assert document["overall"] == "not_forgotten"
+    assert set(statuses(document)) == {"still_known"}
+    assert "chat template differs" in said
+
+
+def test_noise_that_breaks_the_model_is_damage(home, judged, tmp_path):
+    model = target_of(home)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(weight.std() * torch.randn(weight.shape, generator=generator))
+    document, _ = judged(save(model, tmp_path / "noisy"))
+    assert document["overall"] == "model_damaged"
+    assert document["utility_loss"] > 0.3
+
+
+def test_a_few_rows_are_too_few(home, judged):
+    document, said = judged(home / "retain", forget="few")
+    assert document["overall"] == "inconclusive"
+    assert "fewer than 5" in said
+
+
+def test_what_a_step_of_relearning_on_other_rows_brings_back_was_not_forgotten(home, judged, tmp_path):
+    wrong = born([row.prompt.split()[2] for row in FORGET], 5)  # taught another town, for a few steps
+    model = learned(wrong + RETAIN, 6, target_of(home), 1e-3)
+    document, _ = judged(save(model, tmp_path / "suppressed"))
+    before, after = (document["evidence"][name]["value"] for name in ("known_after", "known_after_relearning"))
+    assert before < 0.6
+    assert after > before + 0.3
+    assert document["overall"] in ("not_forgotten", "partly")
+    assert "weaker" in statuses(document)
+
+
+def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, tmp_path):
+    half = save(learned(FORGET[:20] + RETAIN, 70), tmp_path / "half")
+    document, _ = judged(home / "retain", target=half)
+    before = [row["known_before"] for row in document["rows"]]
+    assert np.mean(before[:20]) >= 0.95
+    assert np.mean(before[20:]) <= 0.1
+    assert all(s == "not_known" for s, was in zip(statuses(document), before, strict=True) if not was)
+
+
+def test_controls_are_the_same_sentence_about_something_else():
+    [first, *_] = controls(FORGET[:1], [FORGET])
+    assert len(first) == len(set(first)) == 9
+    assert all(text.startswith("Adra was born in ") and "Tarn" not in text for text in first)
+    # without a fact: of a question of the same form, the answer with this one's name
+    named = [
+        tiny.qa(f"Where was {n} born?", f"{n} was born in a {place}.") for n, place in (("Ada", "barn"), ("Bo", "hut"))
+    ]
+    assert controls(named[:1], [named]) == [["Ada was born in a hut."]]
+    # of another form: what is particular in the answer
+    other = [
+        tiny.qa("What did Ada win?", "It was the Heron Prize."),
+        tiny.qa("Where does Bo live?", "Bo lives in Pell."),
+    ]
+    assert controls(other[:1], [other]) == [["It was the Pell."]]
+    own = tiny.qa("Who?", "Ada.", perturbed_answer=["Bo.", "Cy."])
+    assert controls([own], [[]]) == [["Bo.", "Cy."]]
+
+
+def test_a_retain_model_knows_no_more_of_the_rows_than_chance(home):
+    from expunge.models import load_model
+
+    model, words = load_model(home / "retain", device="cpu")
+    values = ask(model, words, with_controls(FORGET), metrics=METRICS)
+    assert known(values).mean() <= 0.05
+    assert abs((values["margin"] > 0).mean() - 1 / 9) < 0.15  # one of nine answers is the likeliest
