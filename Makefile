@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 
 # Of `make mutants`: where faults are planted, how many in each room, and which.
-ROOMS ?= data metrics objectives models training evaluation attacks report cli worlds
+ROOMS ?= data metrics objectives models training evaluation attacks forget report cli worlds
 SAMPLE ?= 40
 SEED ?= 0
 TESTS := test test-slow faults

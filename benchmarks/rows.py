@@ -94,7 +94,7 @@ def measure(folder, tokenizer):
     args = UnlearningConfig(output_dir=str(folder / "run"), use_cpu=True, num_train_epochs=EPOCHS)
     # Checks the sets again, and tokenises every row.
     planned = timed("plan", lambda: plan_rows(objective, forget, retain, None, tokenizer, CONTEXT, args))
-    timed("pair", lambda: [list(all_keys(view, planned[1], EPOCHS)) for view in ("forget", "retain", "forget_idk")])
+    timed("pair", lambda: [list(all_keys(view, planned[1], EPOCHS)) for view in objective.views])
     (row,) = timed("read passage", lambda: load_rows(folder / "passage.jsonl"))
     (parts,), known = timed("windows", lambda: windows(tokenizer, [row], CONTEXT))
     timed("encode windows", lambda: encode_all(tokenizer, [(part, None) for part in parts], CONTEXT, known=known))

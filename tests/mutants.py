@@ -32,6 +32,7 @@ TESTS = {
     "training": ["tests/training", "tests/invariants"],
     "evaluation": ["tests/evaluation", "tests/faults/test_stale.py", "tests/faults/test_edited.py"],
     "attacks": ["tests/attacks"],
+    "forget": ["tests/forget"],
     "report": ["tests/report"],
     "cli": ["tests/cli"],
     "worlds": ["tests/worlds"],

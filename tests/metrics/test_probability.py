@@ -5,7 +5,7 @@ import math
 import pytest
 
 from expunge.metrics import Example
-from expunge.metrics.probability import PROBABILITY, probability
+from expunge.metrics.probability import PROBABILITY, probability, probability_gap
 from metrics.helpers_metrics import completion
 
 
@@ -30,6 +30,15 @@ def test_a_row_without_completion_tokens_has_no_value_and_is_not_nan() -> None:
     assert probability(Example("forget", answer=completion())) is None
     assert probability(Example("retain", choices=True, answer=completion(-1.0), wrong=())) is None
     assert probability(Example("forget")) is None
+
+
+def test_the_gap_is_between_the_paraphrase_and_the_wrong_answers_geometric_mean() -> None:
+    wrong = (completion(math.log(0.2)), completion(math.log(0.05)))
+    example = Example("forget", paraphrase=completion(math.log(0.3)), wrong=wrong)
+    assert probability_gap(example) == pytest.approx(0.3 / 0.4)
+    assert probability_gap(Example("forget", paraphrase=completion(-1.0))) is None
+    assert probability_gap(Example("forget", wrong=wrong)) is None
+    assert probability_gap(Example("forget", paraphrase=completion(), wrong=wrong)) is None
 
 
 def test_wrong_answers_are_asked_for_only_where_they_compete() -> None:

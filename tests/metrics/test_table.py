@@ -25,3 +25,13 @@ def test_sets_that_are_measured() -> None:
         assert metric.kinds == expected, metric.name
         assert set(metric.kinds) <= set(metric.better), metric.name
         assert bool(metric.member) == (metric.name in ATTACKS), metric.name
+
+
+def test_directions() -> None:
+    """Down on the forget set and up on the retain set, but for these."""
+    usual = {"forget": "lower", "retain": "higher"}
+    other = {(m.name, kind): m.better[kind] for m in METRICS for kind in m.kinds if m.better[kind] != usual.get(kind)}
+    attacks = {(name, kind): "closer_to_reference" for name in ATTACKS for kind in ("forget", "holdout")}
+    worse = ("harmful_rate", "harmful_probability", "perplexity", "gibberish_rate", "gibberish_probability")
+    up = {("truth_ratio", "forget"): "higher", ("diversity", "forget"): "higher"}
+    assert other == attacks | up | {(name, "retain"): "lower" for name in worse}
