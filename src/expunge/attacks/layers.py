@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.data import Encoded
-from expunge.models import check_layer
+from expunge.models import decoder_layer
 from expunge.models.batching import by_length
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
@@ -34,7 +34,7 @@ def run_layers(
     Raises:
         InputError: the architecture keeps its layers elsewhere.
     """
-    check_layer(model, 0)
+    decoder_layer(model, 0)
     decoder = model.get_decoder()
     budget = BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
     for members in by_length([len(row.ids) for row in rows], budget):
@@ -49,7 +49,7 @@ def run_layers(
 
 def layer_count(model: PreTrainedModel) -> int:
     """How many layers there are."""
-    check_layer(model, 0)
+    decoder_layer(model, 0)
     return len(model.get_decoder().layers)
 
 
