@@ -32,7 +32,7 @@ def merge_adapter(run: str | Path, out: str | Path, dtype: str = "float32") -> P
     model, tokenizer = load_model(run, device="cpu")
     style = kept_style(run)
     with whole_folder(out) as folder:
-        model.to(DTYPES[dtype]).save_pretrained(folder)
+        model.to(dtype=DTYPES[dtype]).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if style is not None:
             style.save(folder)
