@@ -190,7 +190,9 @@ def best_device() -> torch.device:
 
 
 def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
-    model, _ = load_model(base_below(folder), dtype, "cpu", **options)
+    base = base_below(folder)
+    assert base is not None  # an adapter folder it is
+    model, _ = load_model(base, dtype, "cpu", **options)
     with without_bitsandbytes():
         from peft import PeftModel, get_peft_model_state_dict
         from peft.utils import load_peft_weights

@@ -69,7 +69,7 @@ class ControlLevel(TrainerCallback):
     def _mean_nll(self) -> list[float]:
         """Negative log-likelihood of each holdout row's completion, in nats a token."""
         trainer, rows = self._trainer, self._rows
-        model = trainer.model_wrapped if trainer.is_fsdp_enabled else causal_model(trainer.model)
+        model: Any = trainer.model_wrapped if trainer.is_fsdp_enabled else causal_model(trainer.model)
         found = [0.0] * len(rows)
         model.eval()
         for members in by_length([len(row.ids) for row in rows], BATCH_TOKENS):

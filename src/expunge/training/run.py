@@ -182,7 +182,7 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
 def _anchor(recipe: Recipe, objective: Objective, load: Callable[[str], Any]) -> ModelOrPlace | None:
     """The anchor of RESET: fresh weights, a model given, or the one below the target's adapter."""
     place = check_anchor(objective, recipe.anchor, recipe.model)
-    return place if place in (None, FRESH) else partial(load, place)
+    return place if place in (None, FRESH) else partial(load, str(place))
 
 
 def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -> UnlearningConfig:

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.errors import InputError
-from expunge.models import ModelOrPlace, base_below, causal_model, fingerprint, loaded
+from expunge.models import ModelOrPlace, base_below, causal_model, fingerprint, loaded, output_head
 from expunge.objectives import RESET, Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
@@ -96,7 +96,7 @@ def fresh_weights(model: PreTrainedModel, seed: int) -> dict[str, Tensor]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + ANCHOR_SEED)
-        return dict(type(model)(model.config).named_parameters())
+        return {name: weight.detach() for name, weight in type(model)(model.config).named_parameters()}
 
 
 def anchor_weights(model: PreTrainedModel, anchor: PreTrainedModel) -> dict[str, Tensor]:
@@ -105,7 +105,7 @@ def anchor_weights(model: PreTrainedModel, anchor: PreTrainedModel) -> dict[str,
     Raises:
         InputError: It lacks a matrix of the target, or has it in another shape.
     """
-    found = dict(anchor.named_parameters())
+    found = {name: weight.detach() for name, weight in anchor.named_parameters()}
     for name, parameter in model.named_parameters():
         if name not in found or found[name].shape != parameter.shape:
             has = f"in the shape {tuple(found[name].shape)}" if name in found else "not at all"
@@ -147,7 +147,7 @@ def move(model: PreTrainedModel, anchor: Mapping[str, Tensor], term: RESET, toke
         tokens: Whose embeddings are moved where embeddings are not moved whole.
     """
     whole = set(chosen_matrices(model, term))
-    embeddings = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+    embeddings = {id(model.get_input_embeddings().weight), id(output_head(model).weight)}
     for name, parameter in model.named_parameters():
         if name in whole:
             parameter.lerp_(anchor[name].to(parameter), term.reset)

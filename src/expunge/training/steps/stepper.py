@@ -50,7 +50,7 @@ class Stepper(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """As transformers does; "warmup_stable_decay" decays over the last 40 % of the steps unless it is told."""
         if self.args.lr_scheduler_type == SchedulerType.WARMUP_STABLE_DECAY:
-            given = self.args.lr_scheduler_kwargs or {}
+            given = cast(dict[str, Any], self.args.lr_scheduler_kwargs or {})
             self.args.lr_scheduler_kwargs = {"num_decay_steps": round(DECAYING * num_training_steps), **DECAY, **given}
         return super().create_scheduler(num_training_steps, optimizer)
 
