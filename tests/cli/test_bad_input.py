@@ -191,6 +191,20 @@ def test_bad_options(words, said, expunge, arguments, tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.parametrize(
+    ("objective", "words", "said"),
+    [
+        ("RESET", [], ["--holdout", "objective.level"]),
+        ("RESET", ["objective.level=7", "lora.r=2"], ["full training"]),
+        ("RESET", ["objective.level=7", "objective.layers=[5, 6]"], ["no matrix of this model"]),
+        ("RESET", ["objective.reset=2"], ["objective.RESET.reset", "less than or equal to 1"]),
+        ("NPO+GD", ["--anchor", "fresh"], ["anchor: NPO+GD", "leave it out"]),
+    ],
+)
+def test_removal_says_what_it_needs(objective, words, said, expunge, arguments, tmp_path):
+    test_bad_options(words, said, expunge, arguments | {"--objective": objective}, tmp_path)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there(expunge, arguments, tmp_path):
     words = [word for word in flat(arguments, "train.bf16=true") if word != "train.use_cpu=true"]

@@ -10,7 +10,8 @@ import tinymodels as tiny
 from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.training.batching import VIEWS, Pairing
 
-OBJECTIVES = ["NPO+GD", "DPO+KL", "IDK+AP", "ME+GD", "LLMU"]
+OBJECTIVES = ["NPO+GD", "DPO+KL", "IDK+AP", "ME+GD", "LLMU", "RESET"]
+OPTIONS = {"RESET": {"level": 9.0, "every": 2, "reset": 0.1}}
 
 
 def train(tokenizer, folder, objective="NPO+GD", batch=8, accumulation=1, epochs=2, **options):
@@ -24,11 +25,20 @@ def train(tokenizer, folder, objective="NPO+GD", batch=8, accumulation=1, epochs
         num_train_epochs=epochs,
         disable_tqdm=True,
         use_cpu=True,
-        **{"learning_rate": 1e-3, "save_strategy": "no", "stop_at_chance": False, **options},
+        **{
+            "objective_options": OPTIONS.get(objective, {}),
+            "learning_rate": 1e-3,
+            "save_strategy": "no",
+            "stop_at_chance": False,
+            **options,
+        },
     )
-    forget = tiny.FORGET + [tiny.qa(f"How old is person {i}?", f"{20 + i} years.") for i in range(6)]
+    people = [tiny.qa(f"How old is person {i}?", f"{20 + i} years.") for i in range(6)]
+    forget, retain = tiny.FORGET + people, tiny.RETAIN
+    if objective == "RESET":
+        retain = [tiny.qa(f"How tall is person {i}?", f"{150 + i} inches.") for i in range(11)]
     model = tiny.tiny_llama(tokenizer, scale=2.0)
-    trainer = UnlearningTrainer(model, args, forget, tiny.RETAIN, tokenizer, peft_config, tiny.REFUSALS)
+    trainer = UnlearningTrainer(model, args, forget, retain, tokenizer, peft_config, tiny.REFUSALS)
     trainer.train()
     log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     return trainer, log

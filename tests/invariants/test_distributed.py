@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .test_batches import train, weights
+from .test_batches import OBJECTIVES, train, weights
 from .test_resume import command
 
 SCRIPT = """
@@ -31,14 +31,13 @@ torch.distributed.destroy_process_group()
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_ddp_with_two_processes_equals_one(tokenizer, tmp_path):
-    objectives = ["NPO+GD", "DPO+KL", "IDK+AP", "ME+GD", "LLMU"]
     here = Path(__file__).parent
     script = tmp_path / "run.py"
     script.write_text(SCRIPT.format(tests=str(here.parent), invariants=str(here)))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*launch, str(tmp_path / "two"), *objectives], check=True, env=environment, timeout=300)
-    for objective in objectives:
+    subprocess.run([*launch, str(tmp_path / "two"), *OBJECTIVES], check=True, env=environment, timeout=300)
+    for objective in OBJECTIVES:
         one, log = train(tokenizer, tmp_path / "one" / objective, objective, 8, 1)
         two = torch.load(tmp_path / "two" / objective / "weights.pt")
         torch.testing.assert_close(two, weights(one), rtol=0, atol=1e-4)

@@ -170,6 +170,11 @@ def distill(d):
     return kl(d, "forget")
 
 
+def reset(d, level, hinge=0.2):
+    nll = [-row.mean() for row in d.logp("forget")]
+    return hinge * torch.stack([level - value if value < level else 0 * value for value in nll]).mean()
+
+
 def embed(d, layer):
     pairs = zip(d.hidden("retain", layer), d.hidden("retain", layer, True), strict=True)
     return torch.stack([((now - then) ** 2).mean(-1).mean() for now, then in pairs]).mean()
@@ -209,6 +214,7 @@ DENSE = {
     "FLAT": (flat, [{}, {"divergence": "kl"}]),
     "PDU": (pdu, [{"eps": 1.0}]),
     "DISTILL": (distill, [{}]),
+    "RESET": (reset, [{"level": 7.0}, {"level": 20.0, "hinge": 1.0}]),
     "GD": (gd, [{}]),
     "KL": (kl, [{}]),
     "AP": (ap, [{}, {"beta": 0.05}]),

@@ -14,9 +14,16 @@ from expunge.objectives import TERMS, build_objective
 # Regularisation terms, each with a forget term; every forget term is run with GD, but one that wants no retain data.
 PARTNERS = {"GD": "GA", "KL": "NPO", "AP": "IDK", "EMBED": "RMU"}
 ALONE = {"FLAT"}
-OPTIONS = {"PDU": {"eps": 1.0, "eta": 0.5}, "RMU": {"RMU.layer": 1}, "EMBED": {"layer": 1, "RMU.train": [0, 1]}}
+OPTIONS = {
+    "PDU": {"eps": 1.0, "eta": 0.5},
+    "RESET": {"level": 9.0, "every": 1, "hinge": 1.0, "reset": 0.2},
+    "RMU": {"RMU.layer": 1},
+    "EMBED": {"layer": 1, "RMU.train": [0, 1]},
+}
 # A student starts as its teacher: there is nothing to distil until noise is added.
 TRAIN = {"DISTILL": {"noise": 0.5}}
+# They change the weights below an adapter.
+WITHOUT_ADAPTER = {"DISTILL": "noise", "RESET": "reset=0"}
 
 # What else must not depend on the number of processes: wrappers and weight-level methods, on NPO+GD.
 SETTINGS = {
@@ -108,7 +115,7 @@ def main(out, backend):
     options = {}
     if backend == "fsdp2":
         options = {
-            "fsdp": True,
+            "fsdp": "full_shard",
             "fsdp_config": {
                 "version": 2,
                 "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",

@@ -65,6 +65,8 @@ BY_HAND = {
     "PDU": ({"eps": 1.0}, (2 * (2 / 3 * LN2) ** 2 + (2 / 3 * math.log(8)) ** 2) / 3),
     # 0 at the first two tokens; 0.6 ln(0.6/0.8) + 0.4 ln(0.2/0.1) at the third
     "DISTILL": ({}, (0.6 * math.log(0.75) + 0.4 * LN2) / 3),
+    # nats a token: ln 2, and ln 10, which is above the level and counts no more
+    "RESET": ({"level": 2.0, "hinge": 0.5}, 0.5 * (2 - LN2) / 2),
     "GD": ({}, 0.6019864),
     # 1/4 ln(1/2) + 1/2 ln 2 + 0 = ln 2 / 4 at the first token, 0 at the second
     "KL": ({}, 0.0866434),

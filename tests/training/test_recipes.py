@@ -23,6 +23,7 @@ ARCHITECTURE = {
     "tofu-phi-4": "phi3",
     "real-people-llama": "llama",
     "wmdp-zephyr": "mistral",
+    "removal": "llama",
 }
 
 
@@ -56,12 +57,15 @@ def test_recipe_takes_two_steps(name, targets, data, tmp_path):
     words += ["--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl"]
     words += ["train.max_steps=2", "train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=1"]
     words += ["train.bf16=false", "train.use_cpu=true"]
+    recipe = read_recipe(name, {})
+    words += ["--anchor", targets[kind]] if recipe.anchor else []
+    words += ["--holdout", data / "forget.jsonl"] if recipe.holdout else []
     result = typer.testing.CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0, result.output
     log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
     assert len(log) == 2
     assert all(entry["grad_norm"] > 0 for entry in log)
-    assert (out / ("adapter" if read_recipe(name, {}).lora else "model")).is_dir()
+    assert (out / ("adapter" if recipe.lora else "model")).is_dir()
 
 
 @pytest.mark.parametrize(("percent", "rows"), [("01", 40), ("05", 200), ("10", 400)])

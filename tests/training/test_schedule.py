@@ -62,7 +62,7 @@ def test_a_short_last_step_is_taken_unless_it_is_to_be_dropped(tokenizer, tmp_pa
 
 
 def test_dropping_the_only_step_is_refused(tokenizer, tmp_path):
-    with pytest.raises(InputError, match=r"fewer than 8 rows, and the forget set has 5"):
+    with pytest.raises(InputError, match=r"fewer than 8 rows, and a pass has 5"):
         trainer(tokenizer, tmp_path, batch=8, dataloader_drop_last=True)
 
 

@@ -36,6 +36,11 @@ def unlearn(
     reference: Annotated[
         str | None, typer.Option(help="Compare with this frozen model; default: the target before its first step.")
     ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option(help="For RESET: move weights towards this model, or fresh; default: the one below an adapter."),
+    ] = None,
+    holdout: Annotated[str | None, typer.Option(help=f"Rows never trained on, for RESET's level. {SPEC_HELP}")] = None,
     out: Annotated[Path, typer.Option(help="The run directory to make.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
     trust_remote_code: Annotated[
@@ -71,6 +76,8 @@ def unlearn(
         "retain": retain,
         "idk": idk and str(idk),
         "reference": reference,
+        "anchor": anchor,
+        "holdout": holdout,
         "objective": objective,
         "dtype": dtype,
         "quantization": quantization,

@@ -22,6 +22,7 @@ from expunge.models.forward import (
 from expunge.models.head import FrozenHead, check_head, output_head
 from expunge.models.load import (
     ModelOrPlace,
+    base_below,
     best_device,
     check_same_tokenizer,
     is_adapter,
@@ -40,6 +41,7 @@ __all__ = [
     "Request",
     "TokenFunction",
     "attach_views",
+    "base_below",
     "best_device",
     "causal_model",
     "check_head",

@@ -161,6 +161,14 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / "adapter_config.json").is_file()
 
 
+def base_below(path: str | Path) -> str | None:
+    """The model that an adapter folder was trained on; None where it is no adapter."""
+    folder = resolve_folder(path)
+    if not is_adapter(folder):
+        return None
+    return json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+
+
 def usable_device(device: str | torch.device | None) -> torch.device:
     """The device that was asked for; the best one where none was.
 
@@ -182,7 +190,8 @@ def best_device() -> torch.device:
 
 
 def _load_adapter(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
-    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = base_below(folder)
+    assert base is not None  # an adapter folder it is
     model, _ = load_model(base, dtype, "cpu", **options)
     with without_bitsandbytes():
         from peft import PeftModel, get_peft_model_state_dict

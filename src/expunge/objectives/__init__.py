@@ -25,6 +25,7 @@ from expunge.objectives.me import ME
 from expunge.objectives.mismatch import MISMATCH
 from expunge.objectives.npo import NPO
 from expunge.objectives.pdu import PDU
+from expunge.objectives.reset import RESET
 from expunge.objectives.rmu import RMU
 from expunge.objectives.satimp import SatImp
 from expunge.objectives.simnpo import SimNPO
@@ -48,6 +49,7 @@ TERMS: dict[str, type[Term]] = {
     "FLAT": FLAT,
     "PDU": PDU,
     "DISTILL": DISTILL,
+    "RESET": RESET,
     "GD": GD,
     "KL": KL,
     "AP": AP,
@@ -72,6 +74,7 @@ def build_objective(
 
 __all__ = [
     "COMPOSITES",
+    "RESET",
     "TERMS",
     "Needs",
     "Objective",

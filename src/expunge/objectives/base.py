@@ -89,8 +89,8 @@ class View:
         return values.sum() / max(self.token_total, 1.0)
 
     def row_mean(self, values: Tensor) -> Tensor:
-        """This part's share of the mean over all rows of the batch: a scalar."""
-        return values.sum() / self.row_total
+        """This part's share of the mean over all rows of the batch: a scalar; 0 where the batch has none."""
+        return values.sum() / max(self.row_total, 1.0)
 
 
 class Views:
@@ -169,6 +169,11 @@ class Term:
             epoch: This step's, counted from 0.
         """
         return weight
+
+    @property
+    def forget_every(self) -> int | None:
+        """Which steps have forget rows, where an epoch is a pass over the retain set; None: one over the forget set."""
+        return None
 
     @property
     def trained_layers(self) -> tuple[int, ...] | None:

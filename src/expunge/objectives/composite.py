@@ -48,6 +48,11 @@ class Objective:
         return max((need.mismatches for need in needs if "forget_mismatch" in need.views), default=0)
 
     @property
+    def forget_every(self) -> int | None:
+        """Which steps have forget rows, where an epoch is a pass over the retain set; None: one over the forget set."""
+        return next((part.term.forget_every for part in self.terms if part.term.forget_every), None)
+
+    @property
     def weights(self) -> dict[str, float]:
         """Each term's weight by its name, at the start of training."""
         return {part.name: part.weight for part in self.terms}

@@ -52,7 +52,7 @@ GO_WITH = {
 
 def _whole(epochs: float) -> float:
     if epochs != int(epochs):
-        raise ValueError("use a whole number of passes over the forget set")
+        raise ValueError("use a whole number of passes")
     return epochs
 
 
@@ -203,11 +203,11 @@ class UnlearningConfig(TrainingArguments):
         return self.per_device_train_batch_size * self.world_size * self.gradient_accumulation_steps
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Optimiser steps of one pass over so many forget rows."""
+        """Optimiser steps of one pass over so many rows."""
         return rows // self.rows_per_step if self.dataloader_drop_last else -(-rows // self.rows_per_step)
 
     def epochs(self, rows: int) -> int:
-        """Passes over so many forget rows, the last one perhaps in part: as many as `max_steps` asks for, if it does.
+        """Passes over so many rows, the last one perhaps in part: as many as `max_steps` asks for, if it does.
 
         Raises:
             InputError: There is not one whole step, and short ones are dropped.
@@ -215,7 +215,7 @@ class UnlearningConfig(TrainingArguments):
         steps = self.steps_per_epoch(rows)
         if not steps:
             raise InputError(
-                f"train.dataloader_drop_last drops a step of fewer than {self.rows_per_step} rows, and the forget set "
+                f"train.dataloader_drop_last drops a step of fewer than {self.rows_per_step} rows, and a pass "
                 f"has {rows}: nothing would be trained. Lower train.gradient_accumulation_steps."
             )
         return -(-self.max_steps // steps) if self.max_steps > 0 else int(self.num_train_epochs)

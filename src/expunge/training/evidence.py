@@ -127,10 +127,15 @@ class Evidence:
                 "it was started with, or start a new run."
             )
 
-    def end(self, steps: int, losses: Mapping[str, Any]) -> None:
+    def end(self, trainer: "UnlearningTrainer") -> None:
         """Write down how it ended: what was trained, and for how long."""
         seconds = self._environment.get("seconds", 0.0) + time.time() - self._started
-        self._environment |= {"seconds": round(seconds, 3), "steps": steps, "losses": losses}
+        losses = trainer.changes.losses if trainer.changes else {}
+        self._environment |= {"seconds": round(seconds, 3), "steps": trainer.state.global_step, "losses": losses}
+        if trainer.control_level:
+            self._environment["levels"] = trainer.control_level.levels
+        if trainer.anchor_fingerprint:  # loaded when the weights moved, after the run had begun
+            self._environment["fingerprints"]["anchor_model"] = trainer.anchor_fingerprint
         write_json(self._folder / ENVIRONMENT, self._environment)
 
 
@@ -152,6 +157,8 @@ def _environment(trainer: "UnlearningTrainer", recipe: Recipe) -> dict[str, Any]
         fingerprints["refusals"] = salted_digest("\n".join(sources.refusals))
     if trainer.other_reference:
         fingerprints["reference_model"] = trainer.other_reference
+    if trainer.holdout:
+        fingerprints["holdout"] = fingerprint_rows(trainer.holdout)
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "platform": platform.platform(),
@@ -173,6 +180,7 @@ def _changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
         "forget": "the forget rows",
         "retain": "the retain rows",
         "refusals": "the refusals",
+        "holdout": "the holdout rows",
         "reference_model": "the reference model's weights",
         "code": "expunge's own code",
     }

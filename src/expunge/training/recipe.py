@@ -53,6 +53,9 @@ class Recipe(BaseModel):
 
     `objective` is a name, or a mapping with `name` and options (`beta`, `AP.beta`, `forget_weight`, ...). `train` takes
     every field of `UnlearningConfig`. `reference` is the frozen model to compare with where that is not `model`.
+    `anchor` and `holdout` are for the objective RESET: the model towards which it moves the weights, or `fresh`, and
+    rows never trained on, from which it takes its level.
+
     `dtype` is that of the weights: in bfloat16 most updates of a published size are rounded away, so float32 unless
     memory forbids it. `quantization` holds the frozen weights below an adapter in 4 bits (nf4) or 8 (int8).
     `attention` is transformers' `attn_implementation`; with flash attention on a GPU, rows are run without padding, as
@@ -67,6 +70,8 @@ class Recipe(BaseModel):
     retain: str | None = None
     idk: str | None = None
     reference: str | None = None
+    anchor: str | None = None
+    holdout: str | None = None
     objective: str | dict[str, Any] = "NPO+GD"
     train: dict[str, Any] = Field(default_factory=dict)
     lora: Lora | None = None

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ import torch
 
 from expunge.data import PromptStyle, load_rows
 from expunge.errors import InputError, Interrupted
-from expunge.models import load_model, resolve_folder
+from expunge.models import ModelOrPlace, load_model, resolve_folder
+from expunge.objectives import Objective
 from expunge.runs import ENVIRONMENT, LOCK, RECIPE, UNFINISHED_SUFFIX, unfinished, weights_in
 from expunge.training.batching import load_refusals
 from expunge.training.config import UnlearningConfig, convert_options
@@ -22,6 +23,7 @@ from expunge.training.evidence import changed_settings
 from expunge.training.lock import only_process
 from expunge.training.memory import available_bytes, in_words
 from expunge.training.recipe import Recipe, read_recipe
+from expunge.training.steps.reset import FRESH, check_anchor
 from expunge.training.trainer import UnlearningTrainer
 
 
@@ -171,8 +173,16 @@ def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
         refusals=refusals,
         objective=objective,
         reference=None if recipe.reference is None else partial(load, recipe.reference),
+        anchor=_anchor(recipe, objective, load),
+        holdout=recipe.holdout,
         style=recipe.prompt_style(),
     )
+
+
+def _anchor(recipe: Recipe, objective: Objective, load: Callable[[str], Any]) -> ModelOrPlace | None:
+    """The anchor of RESET: fresh weights, a model given, or the one below the target's adapter."""
+    place = check_anchor(objective, recipe.anchor, recipe.model)
+    return place if place in (None, FRESH) else partial(load, str(place))
 
 
 def training_arguments(folder: Path, options: dict[str, Any], **defaults: Any) -> UnlearningConfig:

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from expunge.data import PromptStyle, Row
+from expunge.data import PromptStyle, Row, load_rows
 from expunge.errors import InputError, NonFiniteLoss
 from expunge.files import follow_umask
 from expunge.models import (
@@ -55,6 +55,7 @@ from expunge.training.checkpoints import (
     trim_log,
 )
 from expunge.training.config import UnlearningConfig
+from expunge.training.controls import ControlLevel, check_controls, needs_level
 from expunge.training.evidence import Evidence, recipe_in_python
 from expunge.training.frozen import StoredReference, freeze
 from expunge.training.guard import Guard
@@ -63,6 +64,7 @@ from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
 from expunge.training.recipe import objective_of
 from expunge.training.step_log import below_chance, write_step
+from expunge.training.steps.reset import check_anchor
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
 from expunge.training.trainable import check_trainable, freeze_layers, with_adapter
@@ -84,6 +86,9 @@ class UnlearningTrainer(Stepper):
         callbacks: As in `transformers.Trainer`.
         reference: The frozen model to compare with, where that is not the target as it is now: given like `model`. What
             is needed of it is computed before the target is loaded, so that the two are never in memory together.
+        anchor: Where the objective RESET moves the weights: a model, given like `model`, or "fresh"; default: the model
+            below the target's adapter, if it has one, else fresh weights where the retain set can make up for them.
+        holdout: Rows never trained on, or a SPEC, from which RESET takes its level.
         style: How conversations are written; default: as for the model before, where `model` is a path and says so.
 
     Attributes:
@@ -115,12 +120,18 @@ class UnlearningTrainer(Stepper):
         objective: Objective | Term | str | None = None,
         callbacks: list[TrainerCallback] | None = None,
         reference: ModelOrPlace | None = None,
+        anchor: ModelOrPlace | None = None,
+        holdout: Sequence[Row] | str | Path | None = None,
         style: PromptStyle | None = None,
     ) -> None:
         set_seed(args.seed)
         place = str(model) if isinstance(model, (str, Path)) else None
         self.style = style or (kept_style(place) if place else None) or PromptStyle()
         self.objective = objective_of(objective or args.objective, args.objective_options)
+        self.anchor = check_anchor(self.objective, anchor, place)
+        self.holdout = load_rows(holdout) if isinstance(holdout, (str, Path)) else list(holdout or ())
+        check_controls(self.objective, self.holdout)
+        self.anchor_fingerprint: str | None = None
         self._folder = Path(cast(str, args.output_dir))  # transformers fills it in
         self._evidence = Evidence(self._folder)
         self.changes: Changes | None = None
@@ -133,7 +144,7 @@ class UnlearningTrainer(Stepper):
             length = min((n for n in (args.max_length, context) if n), default=None)
             sets = forget_dataset, retain_dataset, refusals
             self.encoded, self.pairing = plan_rows(self.objective, *sets, tokenizer, length, args, cache, self.style)
-            self.epochs = args.epochs(self.pairing.forget)
+            self.epochs = args.epochs(self.pairing.rows)
 
         other_tokenizer = None
         if reference is not None:
@@ -176,9 +187,13 @@ class UnlearningTrainer(Stepper):
         self.term_weights = TermWeights(self.objective, self.accelerator) if self.objective.adaptive else None
         if self.term_weights:
             self.add_callback(self.term_weights)
+        self.control_level = ControlLevel(self) if needs_level(self.objective) else None
+        if self.control_level:
+            self.add_callback(self.control_level)
         self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
         given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
+        given |= {"anchor": anchor, "holdout": holdout}
         given["model"] = place or model.name_or_path
         self.recipe = recipe_in_python(args, self.objective, model, adapter, self.style, given)
 
@@ -225,6 +240,8 @@ class UnlearningTrainer(Stepper):
             trim_log(self._folder / TRAIN_LOG, checkpoint)
         if self.term_weights and checkpoint:
             self.term_weights.load(checkpoint)
+        if self.control_level and checkpoint:
+            self.control_level.load(checkpoint)
         if self.reference is None:
             self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
@@ -351,7 +368,7 @@ class UnlearningTrainer(Stepper):
             (folder / "training_args.bin").unlink(missing_ok=True)
             self.style.save(folder)
         if main and self.changes and self.changes.finished:
-            self._evidence.end(self.state.global_step, self.changes.losses)
+            self._evidence.end(self)
             # Caches and old weights still hold the forget set: none may outlive the run.
             shutil.rmtree(self._folder / CACHES, ignore_errors=True)
             remove_checkpoints(self._folder)

@@ -76,13 +76,13 @@ class EncodedViews:
         self._known.update(encoded)
 
     def lengths(self, views: Sequence[str], pairing: Pairing, epoch: int) -> list[list[int]]:
-        """For each forget row, the tokens of each row that goes through the model with it in an epoch."""
+        """For each row of an epoch, the tokens of each row that goes through the model with it."""
         # Alternatives are sampled when training starts; they are about as long as the answers.
         sampled = bool(self.sources.alternates)
         read_as = {v: VIEWS[v].set if takes([v], "alternates") and not sampled else v for v in views}
         return [
             [len(self.encode(read_as[v], key).ids) for v in views for key in VIEWS[v].keys(pairing, epoch, index)]
-            for index in range(pairing.forget)
+            for index in range(pairing.rows)
         ]
 
     def batch(self, keys: Mapping[str, Sequence[Key]]) -> MicroBatch:

@@ -58,7 +58,7 @@ class Order:
     @property
     def rows(self) -> int:
         """Rows of an epoch."""
-        return self.pairing.forget - (self.pairing.forget % self.rows_per_step if self.drop_last else 0)
+        return self.pairing.rows - (self.pairing.rows % self.rows_per_step if self.drop_last else 0)
 
     def largest(self, epoch: int, lengths: Sequence[Sequence[int]]) -> int:
         """Tokens of the largest micro-batch of an epoch, padding included."""
@@ -68,7 +68,7 @@ class Order:
 
     def _steps(self, epoch: int, lengths: Sequence[int]) -> list[list[int]]:
         if self.strategy == "sequential":
-            return cut_into(range(self.pairing.forget), self.rows_per_step)
+            return cut_into(range(self.pairing.rows), self.rows_per_step)
         shuffled = self.pairing.order(epoch)
         if self.strategy == "random":
             return cut_into(shuffled, self.rows_per_step)

@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 
 # One stream of random numbers for each purpose, so that adding one leaves the others as they were. Views that draw
-# have separate streams (see `views`), numbered from 2; 5 is taken.
-ORDER, RETAIN, STEPS = 0, 1, 5
+# have separate streams (see `views`), numbered from 2; 5 and 6 are taken.
+ORDER, RETAIN, STEPS, FORGET = 0, 1, 5, 6
 LARGE = 10_000  # rows
 
 
@@ -29,13 +29,22 @@ class Pairing:
     refusals: int = 0
     mismatches: int = 0
 
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch."""
+        return self.forget
+
     def order(self, epoch: int) -> list[int]:
-        """The order in which an epoch goes through the forget set."""
-        return _permutation(self.seed, ORDER, epoch, self.forget).tolist()
+        """The order in which an epoch goes through its rows."""
+        return _permutation(self.seed, ORDER, epoch, self.rows).tolist()
 
     def step_order(self, epoch: int, steps: int) -> list[int]:
         """The order of an epoch's optimiser steps, where they are not those of `order` as it stands."""
         return _permutation(self.seed, STEPS, epoch, steps).tolist()
+
+    def forget_row(self, epoch: int, index: int) -> int | None:
+        """The forget row at an epoch's row `index`, if it has one."""
+        return index
 
     def retain_row(self, epoch: int, index: int) -> int:
         """The retain row that forget row `index` meets; none comes twice before all came once."""
@@ -55,6 +64,43 @@ class Pairing:
         others = draw.permutation(self.retain) if shuffled else draw.choice(self.retain, self.mismatches + 1, False)
         picked = [int(row) for row in others[: self.mismatches + 1] if row != own or self.retain == 1]
         return picked[: self.mismatches]
+
+
+@dataclass(frozen=True)
+class RetainLed(Pairing):
+    """The plan of a run whose epochs are passes over the retain set; some steps have forget rows beside the others.
+
+    Attributes:
+        rows_per_step: Over all micro-batches and processes.
+        steps: Of an epoch.
+        every: Of so many steps, the last one has a forget row for each of its retain rows.
+    """
+
+    rows_per_step: int = 1
+    steps: int = 1
+    every: int = 1
+
+    @property
+    def rows(self) -> int:
+        return self.retain
+
+    def retain_row(self, epoch: int, index: int) -> int:
+        return index
+
+    def forget_row(self, epoch: int, index: int) -> int | None:
+        """None comes twice before all came once."""
+        place = int(_places(self.seed, epoch, self.retain)[index])
+        step = epoch * self.steps + place // self.rows_per_step
+        if (step + 1) % self.every:
+            return None
+        drawn = step // self.every * self.rows_per_step + place % self.rows_per_step
+        return int(_permutation(self.seed, FORGET, drawn // self.forget, self.forget)[drawn % self.forget])
+
+
+@lru_cache(maxsize=16)
+def _places(seed: int, epoch: int, size: int) -> np.ndarray:
+    """Where each row stands in the order of an epoch."""
+    return _permutation(seed, ORDER, epoch, size).argsort()
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ from expunge.data import PromptStyle, Row, load_rows, opened, windows
 from expunge.errors import InputError
 from expunge.objectives import Objective
 from expunge.training.batching.encoding import EncodedViews
-from expunge.training.batching.pairing import Pairing
+from expunge.training.batching.pairing import Pairing, RetainLed
 from expunge.training.batching.refusals import load_refusals
 from expunge.training.batching.token_cache import prepare_tokens
 from expunge.training.batching.views import VIEWS, Sources, all_keys, takes
@@ -58,12 +58,12 @@ def plan_rows(
         retain, known = prepared_rows(cut, "retain", objective, args.text_prompt), known | known_too
     refusals = list(refusals or load_refusals()) if takes(views, "refusals") else []
     encoded = EncodedViews(tokenizer, Sources(forget, retain, refusals), length, style, known)
-    pairing = Pairing(args.seed, len(forget), len(retain), len(refusals), objective.mismatches)
+    pairing = _pairing(objective, args, len(forget), len(retain), len(refusals))
     whole_sets = {"forget": forget, "retain": retain if takes(views, "retain") else []}
     names = [(name, (i,)) for name, members in whole_sets.items() for i in range(len(members))]
     # Alternatives are not known yet: the model writes them when training starts.
     drawn = [view for view in views if view not in whole_sets and not takes([view], "alternates")]
-    names += [(view, key) for view in drawn for key in all_keys(view, pairing, args.epochs(len(forget)))]
+    names += [(view, key) for view in drawn for key in all_keys(view, pairing, args.epochs(pairing.rows))]
     with args.main_process_first(local=False, desc="tokens"):
         prepare_tokens(cache, encoded, names, main=args.process_index == 0)
     cut_short = sum(
@@ -74,6 +74,23 @@ def plan_rows(
     if cut_short:
         warnings.warn(f"{cut_short} row(s) fill the maximum of {length} tokens; what is beyond is cut.", stacklevel=3)
     return encoded, pairing
+
+
+def _pairing(objective: Objective, args: UnlearningConfig, forget: int, retain: int, refusals: int) -> Pairing:
+    """The plan for sets of these sizes."""
+    if not (every := objective.forget_every):
+        return Pairing(args.seed, forget, retain, refusals, objective.mismatches)
+    if not set(objective.views) <= {"forget", "retain"}:
+        raise InputError(
+            f"{objective.name}: RESET can be combined with terms on forget and retain rows as they are: +GD or +KL."
+        )
+    if args.train_sampling_strategy != "random":
+        raise InputError(
+            f"train.train_sampling_strategy={args.train_sampling_strategy} orders the forget set, and "
+            f"{objective.name} passes over the retain set: leave it out."
+        )
+    steps = args.rows_per_step, args.steps_per_epoch(retain), every
+    return RetainLed(args.seed, forget, retain, 0, 0, *steps)
 
 
 def _windows(

@@ -48,7 +48,7 @@ class ForgetDataset(Dataset):
         self.pairing, self.views = pairing, views
 
     def __len__(self) -> int:
-        return self.pairing.forget
+        return self.pairing.rows
 
     def __getitem__(self, item: Item) -> dict[str, list[Key]] | None:
         return None if item is None else self.keys(*item)

@@ -7,11 +7,12 @@ from expunge.training.steps.base import Rule
 from expunge.training.steps.gru import GRU
 from expunge.training.steps.negation import Negation
 from expunge.training.steps.noise import Noise
+from expunge.training.steps.reset import Reset
 from expunge.training.steps.saliency import Saliency
 from expunge.training.steps.sharpness import Sharpness
 from expunge.training.steps.two_states import TwoStates
 
 # What happens before training happens in this order, what happens after it too.
-RULES: tuple[type[Rule], ...] = (Noise, Saliency, GRU, Sharpness, TwoStates, Negation)
+RULES: tuple[type[Rule], ...] = (Noise, Reset, Saliency, GRU, Sharpness, TwoStates, Negation)
 
 __all__ = ["RULES", "Rule"]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Rule(ABC):
 
     @staticmethod
     @abstractmethod
-    def asked(args: UnlearningConfig) -> bool:
-        """Whether these settings ask for it."""
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
+        """Whether these settings, or the objective, ask for it."""
 
     def check(self, trainer: "UnlearningTrainer") -> None:  # noqa: B027 - most rules can be combined with everything
         """Refuse settings, an objective or a model that it cannot be combined with.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
 from expunge.training.steps.window import Gradient, SeparateGradients, Window, check_both_sides, inner
@@ -25,7 +26,7 @@ class GRU(Rule):
     summary = "takes out the part of the step that would raise the retain loss"
 
     @staticmethod
-    def asked(args: UnlearningConfig) -> bool:
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
         return args.gradient == "gru"
 
     def check(self, trainer: "UnlearningTrainer") -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
 
@@ -28,7 +29,7 @@ class Negation(Rule):
         self._origin: dict[str, Tensor] = {}
 
     @staticmethod
-    def asked(args: UnlearningConfig) -> bool:
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
         return args.negate is not None
 
     def before(self, trainer: "UnlearningTrainer") -> None:

@@ -7,6 +7,7 @@ from peft import PeftModel
 from torch import nn
 
 from expunge.errors import InputError
+from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
 
@@ -22,7 +23,7 @@ class Noise(Rule):
     summary = "before training, replaces this share of every matrix by noise; with DISTILL+KL: UNDO"
 
     @staticmethod
-    def asked(args: UnlearningConfig) -> bool:
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
         return bool(args.noise)
 
     def check(self, trainer: "UnlearningTrainer") -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from expunge.objectives import Objective
 from expunge.training.batching import VIEWS
 from expunge.training.config import UnlearningConfig
 from expunge.training.loss import compute, count
@@ -26,7 +27,7 @@ class Saliency(Rule):
     summary = "trains only that share of the weight tensors, those with the largest forget gradient"
 
     @staticmethod
-    def asked(args: UnlearningConfig) -> bool:
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
         return args.salient_share is not None
 
     def before(self, trainer: "UnlearningTrainer") -> None:
@@ -45,7 +46,7 @@ def forget_gradient_norms(trainer: "UnlearningTrainer") -> dict[str, Tensor]:
     size = trainer.args.per_device_train_batch_size
     batches = [
         trainer.encoded.batch({v: [key for i in part for key in VIEWS[v].keys(pairing, 0, i)] for v in forget.views})
-        for part in (range(at, min(at + size, pairing.forget)) for at in range(0, pairing.forget, size))
+        for part in (range(at, min(at + size, pairing.rows)) for at in range(0, pairing.rows, size))
     ]
     totals = count(forget, batches)
     model.zero_grad()

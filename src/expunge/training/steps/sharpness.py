@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
 from expunge.training.steps.window import Gradient, SeparateGradients, Window, check_both_sides, inner
@@ -21,7 +22,7 @@ class Sharpness(Rule):
     summary = "takes the forget gradient where it is largest nearby; against relearning"
 
     @staticmethod
-    def asked(args: UnlearningConfig) -> bool:
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
         return args.gradient == "sharpness"
 
     def check(self, trainer: "UnlearningTrainer") -> None:

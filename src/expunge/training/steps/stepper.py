@@ -8,7 +8,7 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, SchedulerType, Trainer
 
 from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
@@ -18,6 +18,10 @@ from expunge.training.steps.window import SeparateGradients, Window
 
 if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
+
+
+DECAYING = 0.4  # share of the steps in which "warmup_stable_decay" lowers the learning rate,
+DECAY = {"decay_type": "linear"}  # to zero
 
 
 class Stepper(Trainer):
@@ -39,9 +43,16 @@ class Stepper(Trainer):
         Raises:
             InputError: One cannot be combined with the others, the objective or the model.
         """
-        self.rules = [rule() for rule in RULES if rule.asked(self.args)]
+        self.rules = [rule() for rule in RULES if rule.asked(self.args, self.objective)]
         for rule in self.rules:
             rule.check(self._me)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """As transformers does; "warmup_stable_decay" decays over the last 40 % of the steps unless it is told."""
+        if self.args.lr_scheduler_type == SchedulerType.WARMUP_STABLE_DECAY:
+            given = cast(dict[str, Any], self.args.lr_scheduler_kwargs or {})
+            self.args.lr_scheduler_kwargs = {"num_decay_steps": round(DECAYING * num_training_steps), **DECAY, **given}
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def before_steps(self) -> None:
         """What rules do to the weights before the first step."""

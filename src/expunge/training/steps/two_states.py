@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from expunge.errors import InputError
+from expunge.objectives import Objective
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
 from expunge.training.steps.optimizers import PLAIN_ADAMW
@@ -23,7 +24,7 @@ class TwoStates(Rule):
     summary = "AdamW with separate moments for each side"
 
     @staticmethod
-    def asked(args: UnlearningConfig) -> bool:
+    def asked(args: UnlearningConfig, objective: Objective) -> bool:
         return args.separate_states
 
     def check(self, trainer: "UnlearningTrainer") -> None:

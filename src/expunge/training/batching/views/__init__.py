@@ -24,7 +24,7 @@ def all_keys(view: str, pairing: Pairing, epochs: int) -> Iterator[Key]:
     """Every distinct key of a view over a whole run, in a fixed order."""
     seen: dict[Key, None] = {}
     for epoch in range(epochs):
-        for index in range(pairing.forget):
+        for index in range(pairing.rows):
             seen.update(dict.fromkeys(VIEWS[view].keys(pairing, epoch, index)))
     return iter(seen)
 

@@ -10,4 +10,5 @@ class Forget(ViewKind):
     name = "forget"
 
     def keys(self, pairing: Pairing, epoch: int, index: int) -> list[Key]:
-        return [(index,)]
+        row = pairing.forget_row(epoch, index)
+        return [] if row is None else [(row,)]

@@ -1,0 +1,51 @@
+"""RESET: weights go part of the way back to an anchor, the retain set is learned again, the forget set is held back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from expunge.errors import InputError
+from expunge.limits import Count, Index, NotNegative, Positive, Share
+from expunge.objectives.base import Needs, Term, Views
+
+
+@dataclass(frozen=True)
+class RESET(Term):
+    """hinge * row mean of max(0, level - nll_f / T): forget rows as unlikely as rows never seen, and no further.
+
+    Before the first step every chosen matrix W becomes (1 - reset) W + reset W_anchor (shrink and perturb), the anchor
+    being fresh initial weights, or those of an anchor model. Then the retain rows are learned again: an epoch is one
+    pass over the retain set, and every `every`-th step has as many forget rows as retain rows, under the hinge.
+
+    Attributes:
+        reset: How far to go back, from 0 to 1.
+        level: Nats a token; default: above that of a tenth of the holdout rows, taken anew when an epoch begins.
+        hinge: Weight of the hinge.
+        every: Which steps have forget rows.
+        modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
+        layers: First and last of the layers that are reset, from 0; default: all.
+        embeddings: Where not all is reset: reset the embeddings of tokens that only forget rows have.
+    """
+
+    reset: Share = 0.7
+    level: Positive | None = None
+    hinge: NotNegative = 0.2
+    every: Count = 8
+    modules: Literal["all", "mlp", "attention"] = "all"
+    layers: tuple[Index, Index] | None = None
+    embeddings: bool = True
+    needs = Needs(views=("forget",))
+    paper = "1910.08475"
+    regulariser = "GD"
+
+    @property
+    def forget_every(self) -> int:
+        return self.every
+
+    def loss(self, views: Views) -> Tensor:
+        if self.level is None:
+            raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
+        mean_nll = views.forget.nll / views.forget.lengths
+        return views.forget.row_mean(self.hinge * F.relu(self.level - mean_nll))

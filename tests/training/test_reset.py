@@ -1,0 +1,236 @@
+"""RESET: which weights move, which rows are met when, where its level is from, and where it cannot serve."""
+
+import json
+from itertools import chain
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import tinymodels as tiny
+from expunge import UnlearningTrainer
+from expunge.cli.main import app
+from expunge.errors import InputError
+from expunge.models import fingerprint, load_model
+from expunge.objectives import RESET, build_objective
+from expunge.training import read_recipe, unlearn
+from expunge.training.batching.pairing import RetainLed
+from killed import copy_killed
+from objectives import runs
+
+OPTIONS = {"level": 7.0}
+
+
+@pytest.fixture
+def started(tokenizer, tmp_path, monkeypatch):
+    """A trainer whose weights moved and that took no step, with the weights of before."""
+
+    def start(anchor=None, **options):
+        model = runs.target(tokenizer)
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        objective = build_objective("RESET", {**OPTIONS, **options})
+        args = runs.arguments(tmp_path)
+        run = UnlearningTrainer(
+            model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective, anchor=anchor or "fresh"
+        )
+        run.before_steps()
+        return run, before
+
+    return start
+
+
+def moved(run, before):
+    return {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
+
+
+def test_every_matrix_goes_so_far_towards_fresh_weights_and_no_vector(started):
+    run, before = started(reset=0.25)
+    again, _ = started(reset=0.25)
+    for name, now in run.model.named_parameters():
+        assert torch.equal(now, dict(again.model.named_parameters())[name]), "the same seed, the same anchor"
+        if now.dim() < 2:
+            assert torch.equal(now, before[name])
+            continue
+        anchor = (now.detach() - 0.75 * before[name]) / 0.25
+        # the initialiser's scale (0.02 for 6 times the usual), not the target's
+        assert float(anchor.std()) == pytest.approx(0.12, rel=0.1)
+        assert abs(float(torch.corrcoef(torch.stack([anchor.flatten(), before[name].flatten()]))[0, 1])) < 0.1
+
+
+def test_the_anchor_is_not_where_the_target_began(tokenizer, tmp_path):
+    args = runs.arguments(tmp_path, seed=5)
+    target = tiny.tiny_llama(tokenizer, seed=5)
+    before = runs.weights(target).clone()
+    objective = build_objective("RESET", {**OPTIONS, "reset": 1.0})
+    run = UnlearningTrainer(target, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective, anchor="fresh")
+    run.before_steps()
+    assert not torch.allclose(runs.weights(run.model), before, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"modules": "mlp", "embeddings": False}, {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}),
+        ({"modules": "attention", "embeddings": False}, {f"self_attn.{letter}_proj" for letter in "qkvo"}),
+    ],
+)
+def test_modules_and_layers_choose_matrices(options, expected, started):
+    everywhere, before = started(**options)
+    names = {f"model.layers.{layer}.{part}.weight" for layer in (0, 1) for part in expected}
+    assert moved(everywhere, before) == names
+    above, before = started(**options, layers=[1, 1])
+    assert moved(above, before) == {name for name in names if ".1." in name}
+
+
+def test_embeddings_of_tokens_that_only_forget_rows_have(started):
+    run, before = started(modules="mlp")
+    encode = run.encoded.encode
+    forget, retain = (
+        set(chain.from_iterable(encode(name, (i,)).ids for i in range(len(rows))))
+        for name, rows in (("forget", tiny.FORGET), ("retain", tiny.RETAIN))
+    )
+    assert forget - retain
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        now = dict(run.model.named_parameters())[name]
+        assert set((now != before[name]).any(-1).nonzero().flatten().tolist()) == forget - retain
+
+
+def test_towards_an_anchor_model(started, tokenizer):
+    anchor = tiny.tiny_llama(tokenizer, seed=9)
+    run, before = started(anchor=anchor, reset=0.3)
+    for name, now in run.model.named_parameters():
+        if now.dim() >= 2:
+            expected = 0.7 * before[name] + 0.3 * dict(anchor.named_parameters())[name]
+            torch.testing.assert_close(now.detach(), expected.detach(), rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match=r"anchor: the target has the weight .* in the shape"):
+        started(anchor=tiny.tiny_llama(tokenizer, hidden=16))
+
+
+def test_below_an_adapter_the_base_is_the_anchor(model_folder, data, tmp_path):
+    options = {
+        "model": str(model_folder),
+        "forget": str(data / "forget.jsonl"),
+        "retain": str(data / "retain.jsonl"),
+        "train.use_cpu": True,
+        "train.save_strategy": "no",
+    }
+    adapter = {"objective": "NPO+GD", "train.learning_rate": 1e-2, "train.num_train_epochs": 3, "lora.r": 2}
+    target = unlearn(read_recipe(None, {**options, **adapter}), tmp_path / "target", quiet=True)
+    scaled = {"objective": "RESET", "objective.reset": 0.4, "objective.level": 7.0, "train.max_steps": 1}
+    scaled |= {"model": str(target), "train.learning_rate": 1e-30, "train.weight_decay": 0}
+    run = unlearn(read_recipe(None, {**options, **scaled}), tmp_path / "run", quiet=True)
+    base, full, now = (load_model(place)[0].state_dict() for place in (model_folder, target, run))
+    name = "model.layers.0.mlp.up_proj.weight"
+    torch.testing.assert_close(now[name], base[name] + 0.6 * (full[name] - base[name]), rtol=0, atol=1e-6)
+    assert not torch.allclose(full[name], base[name], atol=1e-4)
+    recorded = json.loads((run / "environment.json").read_text())["fingerprints"]
+    assert recorded["anchor_model"] == fingerprint(load_model(model_folder)[0])
+
+
+def test_an_epoch_is_one_pass_over_the_retain_set_and_some_steps_have_forget_rows():
+    plan = RetainLed(0, 5, 22, rows_per_step=4, steps=6, every=3)
+    drawn = []
+    for epoch in range(10):
+        order = plan.order(epoch)
+        assert sorted(plan.retain_row(epoch, i) for i in order) == list(range(22))
+        for step in range(6):
+            mine = [plan.forget_row(epoch, i) for i in order[4 * step : 4 * step + 4]]
+            assert (None not in mine) if step in (2, 5) else set(mine) == {None}
+            drawn += [row for row in mine if row is not None]
+    counts = [drawn.count(row) for row in range(5)]
+    assert max(counts) - min(counts) <= 5  # the last step of an epoch is short, and its place in the draw goes by
+
+
+def test_steps_without_forget_rows_count_none(tokenizer, tmp_path):
+    objective = build_objective("RESET", {**OPTIONS, "every": 3, "reset": 0.0})
+    args = runs.arguments(tmp_path, batch=2, num_train_epochs=2)
+    run = UnlearningTrainer(runs.target(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective)
+    run.train()
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    assert len(log) == 2 * -(-len(tiny.RETAIN) // 2)
+    for entry in log:
+        assert (entry["terms"]["RESET"] > 0) == (entry["step"] % 3 == 0)
+        assert entry["loss"] == pytest.approx(entry["terms"]["RESET"] + entry["terms"]["GD"], rel=1e-5)
+
+
+@pytest.fixture
+def words(model_folder, data, tmp_path):
+    def command(*more, retain="retain.jsonl"):
+        made = ["unlearn", "--model", model_folder, "--forget", data / "forget.jsonl", "--retain", data / retain]
+        made += ["--objective", "RESET", "--out", tmp_path / "run", "--quiet", "train.use_cpu=true", *more]
+        return CliRunner().invoke(app, list(map(str, made)))
+
+    return command
+
+
+def test_level_is_that_of_rows_never_seen(words, model_folder, tmp_path):
+    holdout = tmp_path / "holdout.jsonl"
+    holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n{"question": "Why?", "answer": "So."}\n')
+    done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "run" / "environment.json").read_text())["levels"]
+    model, tokenizer = load_model(model_folder)
+    levels = []
+    for question, answer in (("Who is Zed?", "A tailor."), ("Why?", "So.")):
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
+        ids = tokenizer.apply_chat_template(turns)["input_ids"]
+        ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]  # the template's newline is not learned
+        with torch.no_grad():
+            logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        levels.append(-float(torch.stack([logp[i - 1, ids[i]] for i in range(len(prompt), len(ids))]).mean()))
+    assert found[0] == pytest.approx(0.9 * min(levels) + 0.1 * max(levels), abs=1e-3)  # a tenth of the way up
+    assert len(found) == 3
+
+
+def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_path):
+    def trainer(folder):
+        options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+        args = runs.arguments(folder, batch=2, **options)
+        objective = build_objective("RESET", {"every": 2, "hinge": 1.0})
+        unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
+        sets = tiny.FORGET, tiny.RETAIN, tokenizer
+        return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+
+    whole = trainer(tmp_path / "whole")
+    whole.train()
+    steps = -(-len(tiny.RETAIN) // 2)
+    assert steps >= 2
+    first, second = whole.control_level.levels
+    assert first != second
+    copy_killed(tmp_path / "whole", tmp_path / "killed", steps + 1)
+    resumed = trainer(tmp_path / "killed")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.control_level.levels == [first, second]
+    assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
+
+
+def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, monkeypatch):
+    def refused(*more):
+        done = words(*more)
+        assert isinstance(done.exception, InputError), done.output
+        assert not list(tmp_path.glob("run*"))
+        return str(done.exception)
+
+    assert "--holdout" in refused()
+    assert "lora" in refused("objective.level=7", "lora.r=2")
+    assert "train.noise" in refused("objective.level=7", "train.noise=0.5")
+    assert "train_sampling_strategy" in refused("objective.level=7", "train.train_sampling_strategy=sequential")
+    assert "no matrix" in refused("objective.level=7", "objective.layers=[7, 9]")
+    assert "+GD or +KL" in refused("objective.level=7", "--objective", "RESET+AP")
+    assert "anchor" in refused("--objective", "NPO+GD", "--anchor", "fresh")
+    monkeypatch.setattr("expunge.training.steps.reset.MOST_PARAMETERS_PER_TOKEN", 1)
+    text = " ".join(refused("objective.level=7").split())
+    parameters = tiny.tiny_llama(tokenizer).num_parameters()
+    assert f"{parameters:,} parameters" in text
+    assert f"{20 * parameters:.1e} tokens" in text
+    assert "--anchor" in text
+
+
+def test_options_are_checked():
+    assert [part.name for part in build_objective("RESET", OPTIONS).terms] == ["RESET", "GD"]
+    for key, value in (("reset", 1.5), ("modules", "norms"), ("level", 0), ("every", 0)):
+        with pytest.raises(InputError, match=key):
+            build_objective("RESET", {key: value})
+    with pytest.raises(InputError, match=r"objective\.level"):
+        RESET().loss(None)
