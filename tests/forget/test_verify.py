@@ -152,7 +152,7 @@ def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, 
 
 def test_controls_are_the_same_sentence_about_something_else():
     [first, *_] = controls(FORGET[:1], [FORGET])
-    assert len(first) == len(set(first)) == 9
+    assert set(first) == {f"Adra was born in {town}." for town in {r.columns["fact"] for r in FORGET} - {"Tarn"}}
     assert all(text.startswith("Adra was born in ") and "Tarn" not in text for text in first)
     # without a fact: of a question of the same form, the answer with this one's name
     named = [
