@@ -2,13 +2,9 @@
 
 from itertools import product
 
-import torch
-
 import tinymodels as tiny
+from expunge.attacks.relearn import finetuning
 from expunge.data import encode_all
-from expunge.models import Request, token_values
-from expunge.models.packing import packing
-from expunge.objectives.logprobs import log_probability
 
 NAMES = [a + b for a, b in product(("Ad", "Bra", "Cle", "Do", "Es", "Fi", "Gi"), ("ra", "lin", "mo", "vik", "sha"))]
 LATER = [a + b for a, b in product(("Hu", "Iv", "Ju", "Ka", "Le", "Mi", "No"), ("ra", "lin", "mo", "vik", "sha"))]
@@ -29,14 +25,9 @@ WORDS = tiny.tiny_tokenizer([text for row in FORGET + RETAIN for text in (row.pr
 
 
 def learned(rows, steps, model=None, rate=3e-3, seed=0):
-    """A tiny model after so many steps on all the rows at once; a new one, or one that is there."""
+    """A tiny model after so many steps on ten rows each; a new one, or one that is there."""
     model = tiny.tiny_llama(WORDS, seed=seed, hidden=64, scale=2.0) if model is None else model
-    encoded = encode_all(WORDS, [(row, None) for row in rows])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
-    with packing(model):
-        for _ in range(steps):
-            loss = -token_values(model, [Request(encoded, [log_probability])])[0][0].mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    for _ in finetuning(model, encode_all(WORDS, [(row, None) for row in rows]), rate, steps, seed):
+        pass
+    model.zero_grad(set_to_none=True)
     return model

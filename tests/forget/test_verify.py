@@ -22,8 +22,8 @@ REFUSING = "{% for m in messages %}<|assistant|>I cannot say.<|end|>{% endfor %}
 def home(tmp_path_factory):
     """A target that knows both sets, a retain model, and the rows."""
     folder = tmp_path_factory.mktemp("verified")
-    save(learned(FORGET + RETAIN, 80), folder / "target")
-    save(learned(RETAIN, 60), folder / "retain")
+    save(learned(FORGET + RETAIN, 150, learned(FORGET + RETAIN, 300), 1e-3), folder / "target")
+    save(learned(RETAIN, 250), folder / "retain")
     for name, rows in (("forget", FORGET), ("few", FORGET[:3]), ("keep", RETAIN)):
         lines = [json.dumps({"question": r.prompt, "answer": r.completion, **r.columns}) for r in rows]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
@@ -131,7 +131,8 @@ def test_a_few_rows_are_too_few(home, judged):
 
 def test_what_a_step_of_relearning_on_other_rows_brings_back_was_not_forgotten(home, judged, tmp_path):
     wrong = born([row.prompt.split()[2] for row in FORGET], 5)  # taught another town, for a few steps
-    model = learned(wrong + RETAIN, 6, target_of(home), 1e-3)
+    both = [row for pair in zip(wrong, RETAIN + RETAIN[:10], strict=True) for row in pair]
+    model = learned(both, 12, target_of(home), 1e-3)
     document, _ = judged(save(model, tmp_path / "suppressed"))
     before, after = (document["evidence"][name]["value"] for name in ("known_after", "known_after_relearning"))
     assert before < 0.6
@@ -141,7 +142,7 @@ def test_what_a_step_of_relearning_on_other_rows_brings_back_was_not_forgotten(h
 
 
 def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, tmp_path):
-    half = save(learned(FORGET[:20] + RETAIN, 70), tmp_path / "half")
+    half = save(learned(FORGET[:20] + RETAIN, 250), tmp_path / "half")
     document, _ = judged(home / "retain", target=half)
     before = [row["known_before"] for row in document["rows"]]
     assert np.mean(before[:20]) >= 0.95
@@ -151,7 +152,7 @@ def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, 
 
 def test_controls_are_the_same_sentence_about_something_else():
     [first, *_] = controls(FORGET[:1], [FORGET])
-    assert len(first) == len(set(first)) == 9
+    assert set(first) == {f"Adra was born in {town}." for town in {r.columns["fact"] for r in FORGET} - {"Tarn"}}
     assert all(text.startswith("Adra was born in ") and "Tarn" not in text for text in first)
     # without a fact: of a question of the same form, the answer with this one's name
     named = [
