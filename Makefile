@@ -35,8 +35,8 @@ demo: $(VENV)/installed  ## Unlearn, measure and report on the embedded example.
 test: $(VENV)/installed  ## Run the tests, but for those that take long.
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-slow: $(VENV)/installed  ## Run the tests that take long.
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal $(ARGS)
+test-slow: $(VENV)/installed  ## Run the tests that take long, but for those of `make faults`.
+	$(BIN)/python -m pytest -m "slow and not fault" -n $(WORKERS) --dist worksteal $(ARGS)
 
 faults: $(VENV)/installed  ## Kills, full disks, bad input, edits, planted code: a table.
 	$(BIN)/python -m pytest tests/faults --tb short $(ARGS)
