@@ -146,7 +146,7 @@ def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, 
     document, _ = judged(home / "retain", target=half)
     before = [row["known_before"] for row in document["rows"]]
     assert np.mean(before[:20]) >= 0.95
-    assert np.mean(before[20:]) <= 0.1
+    assert np.mean(before[20:]) <= 0.2  # a guess among nine towns is right now and then: counted as chance
     assert all(s == "not_known" for s, was in zip(statuses(document), before, strict=True) if not was)
 
 
