@@ -8,6 +8,7 @@ import pytest
 
 import expunge
 import tinymodels
+from expunge.cli.main import main
 
 # Processes that tests start import the package that the tests import, whichever else is installed.
 SOURCE = str(Path(expunge.__file__).parents[1])
@@ -50,3 +51,21 @@ def data(tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "idk.txt").write_text("\n".join(tinymodels.REFUSALS) + "\n")
     return folder
+
+
+@pytest.fixture(name="expunge")
+def expunge_command(monkeypatch, capsys):
+    """Run the command line in this process; returns what it wrote to both streams."""
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr("sys.argv", ["expunge", *map(str, arguments)])
+        try:
+            main()
+            ended = 0
+        except SystemExit as stop:
+            ended = stop.code or 0
+        found = capsys.readouterr()
+        assert ended == code, found.err
+        return found
+
+    return run

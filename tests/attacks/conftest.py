@@ -6,7 +6,6 @@ import pytest
 
 import tinymodels as tiny
 from attacks.small import PEOPLE, UNSEEN, learned, suppressed, words
-from expunge.cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -25,21 +24,3 @@ def folders(tmp_path_factory):
         lines = [json.dumps({"question": r.prompt, "answer": r.completion, **r.columns}) for r in rows]
         (home / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     return home
-
-
-@pytest.fixture
-def expunge(monkeypatch, capsys):
-    """Run the command line in this process; returns what it wrote to both streams."""
-
-    def run(*arguments, code=0):
-        monkeypatch.setattr("sys.argv", ["expunge", *map(str, arguments)])
-        try:
-            main()
-            ended = 0
-        except SystemExit as stop:
-            ended = stop.code or 0
-        found = capsys.readouterr()
-        assert ended == code, found.err
-        return found
-
-    return run

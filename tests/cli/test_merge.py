@@ -2,33 +2,13 @@
 
 import json
 
-import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.cli.main import main
 from expunge.models import load_model
 from expunge.models.fingerprint import fingerprint_tokenizer
 
 SHORT = ["train.num_train_epochs=2", "train.use_cpu=true", "train.learning_rate=1e-2", "lora.r=4"]
-
-
-@pytest.fixture
-def expunge(monkeypatch, capsys):
-    """Run the command line in this process; returns what it wrote to both streams."""
-
-    def run(*arguments, code=0):
-        monkeypatch.setattr("sys.argv", ["expunge", *map(str, arguments)])
-        try:
-            main()
-            ended = 0
-        except SystemExit as stop:
-            ended = stop.code or 0
-        found = capsys.readouterr()
-        assert ended == code, found.err
-        return found
-
-    return run
 
 
 def test_the_merged_model_is_plain_and_says_the_same(model_folder, data, tmp_path, expunge):

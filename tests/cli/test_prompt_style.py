@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 import tinymodels as tiny
-from expunge.cli.main import main
 from expunge.data import PromptStyle, encode
 from expunge.shipped import shipped_recipes
 from expunge.training import UnlearningTrainer
@@ -20,24 +19,6 @@ DATED = (
 STYLE = PromptStyle(None, "Be brief.", "10 Apr 2025")
 GIVEN = ["--system", "Be brief.", "--date", "2025-04-10"]
 SHORT = ["train.num_train_epochs=1", "train.use_cpu=true", "train.learning_rate=1e-3"]
-
-
-@pytest.fixture
-def expunge(monkeypatch, capsys):
-    """Run the command line in this process; returns what it wrote to both streams."""
-
-    def run(*arguments, code=0):
-        monkeypatch.setattr("sys.argv", ["expunge", *map(str, arguments)])
-        try:
-            main()
-            ended = 0
-        except SystemExit as stop:
-            ended = stop.code or 0
-        found = capsys.readouterr()
-        assert ended == code, found.err
-        return found
-
-    return run
 
 
 @pytest.fixture(scope="module")

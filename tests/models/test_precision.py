@@ -1,6 +1,5 @@
 """What bfloat16 costs in accuracy, that it is what was asked for, and which precision `auto` takes."""
 
-import contextlib
 import json
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 
 import tinymodels as tiny
 from expunge import UnlearningConfig, UnlearningTrainer
-from expunge.cli.main import main
 from expunge.errors import InputError
 from expunge.models.precision import choose_precision
 
@@ -26,23 +24,12 @@ def target(tmp_path, tokenizer):
     return folder
 
 
-@pytest.fixture
-def expunge(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["expunge", *map(str, arguments)])
-        with contextlib.suppress(SystemExit):
-            main()
-        return capsys.readouterr().err
-
-    return run
-
-
 def measured(expunge, target, tmp_path, precision):
     out = tmp_path / f"{precision}.json"
     said = expunge(
         *("eval", "--model", target, "--suite", "own", "--data", tmp_path / "forget.jsonl"),
         *("--precision", precision, "--device", "cpu", "--out", out),
-    )
+    ).err
     return json.loads(out.read_text()), said
 
 
@@ -68,7 +55,7 @@ def test_auto_takes_what_the_processor_multiplies_faster_and_says_so(
     said = expunge(
         *("unlearn", "--model", target, "--forget", tmp_path / "forget.jsonl", "--objective", "GA"),
         *("--precision", "auto", "--out", run, "--quiet", "train.use_cpu=true", "train.num_train_epochs=1"),
-    )
+    ).err
     assert f"computing in {chosen}" in said
     assert f"bf16: {str(chosen == 'bfloat16').lower()}" in (run / "recipe.yaml").read_text()
 

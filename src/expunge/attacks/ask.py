@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.attacks.base import AttackRow, Role, row_of
-from expunge.data import PromptStyle, Row, windows
+from expunge.data import PromptStyle, Row
 from expunge.evaluation.passes.examples import examples
 from expunge.evaluation.passes.plan import Plan, plan
 from expunge.evaluation.passes.run import Progress, run_plan
@@ -16,6 +16,7 @@ from expunge.metrics.facts import FACT_ACCURACY
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
 from expunge.metrics.probability import PROBABILITY
 from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
+from expunge.models import context_length
 
 KNOWN: tuple[Metric, ...] = (
     PROBABILITY,
@@ -56,7 +57,7 @@ def ask(
         progress: told after each batch.
     """
     suite = suite_of(metrics)
-    work = plan(suite, {"forget": rows}, tokenizer, context(model), style)
+    work = plan(suite, {"forget": rows}, tokenizer, context_length(model.config), style)
     return run(model, tokenizer, suite, rows, work, style, progress)
 
 
@@ -89,16 +90,3 @@ def rows_of(attack: str, setting: str, role: Role, values: Values, before: Value
         if not np.isnan(each).all()
         for row in row_of(attack, setting, role, metric, each, None if before is None else before[metric])
     ]
-
-
-def fitting(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[Row]:
-    """The rows, plain text that is longer than the model's context cut into several."""
-    length = context(model)
-    if length is None:
-        return list(rows)
-    return [part for parts in windows(tokenizer, rows, length)[0] for part in parts]
-
-
-def context(model: PreTrainedModel) -> int | None:
-    """The model's context in tokens."""
-    return model.config.get_text_config().to_dict().get("max_position_embeddings")

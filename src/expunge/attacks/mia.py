@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from expunge.attacks.ask import ask, fitting
+from expunge.attacks.ask import ask
 from expunge.attacks.base import NONE, AttackRow, Curve, Findings, NotMeasured, Subject
+from expunge.data import fitting
 from expunge.metrics.bootstrap import draws, interval
 from expunge.metrics.membership import (
     MIA_GRADNORM,
@@ -21,6 +22,7 @@ from expunge.metrics.membership import (
     auc,
     auc_interval,
 )
+from expunge.models import context_length
 
 NAME = "mia"
 SCORES = (MIA_LOSS, MIA_ZLIB, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS)
@@ -38,7 +40,7 @@ def run(subject: Subject) -> Findings:
     scores = [replace(metric, member=None) for metric in metrics]  # each set's alone
     sides = []
     for rows in (subject.data.forget, subject.data.holdout):
-        fit = fitting(model, tokenizer, rows)
+        fit = fitting(tokenizer, rows, context_length(model.config))
         sides.append(ask(model, tokenizer, fit, subject.style, scores, subject.progress))
     found = Findings()
     for metric in metrics:

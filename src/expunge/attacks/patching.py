@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import context, rows_of
+from expunge.attacks.ask import rows_of
 from expunge.attacks.base import AttackData, Findings, NotMeasured, Role, Subject
 from expunge.attacks.layers import layer_count, run_layers
 from expunge.data import Encoded, PromptStyle, Row, encode_all
-from expunge.models import fingerprint_tokenizer, last_norm, output_head
+from expunge.models import context_length, fingerprint_tokenizer, last_norm, output_head
 from expunge.models.head import live_head
 
 SETTING = "activation_patching"
@@ -40,7 +40,7 @@ def run(subject: Subject, layers: Sequence[int]) -> Findings:
     for role in (subject.role, "retain"):
         with_model = _other(subject, role)
         model, tokenizer = with_model.load()
-        spans = fact_spans(tokenizer, rows, subject.style, context(model))
+        spans = fact_spans(tokenizer, rows, subject.style, context_length(model.config))
         shapes.add((layer_count(model), output_head(model).weight.shape[1], fingerprint_tokenizer(tokenizer)))
         states[role] = read_states(model, spans, layers)
         del model
@@ -51,7 +51,7 @@ def run(subject: Subject, layers: Sequence[int]) -> Findings:
     if len(shapes) > 1:
         reason = "the models differ in layers, width or tokenizer"
         return Findings(not_measured=[NotMeasured("probe", SETTING, subject.role, reason)])
-    spans = fact_spans(tokenizer, rows, subject.style, context(model))
+    spans = fact_spans(tokenizer, rows, subject.style, context_length(model.config))
     losses = {role: losses_by_patching(model, spans, layers, states[role]) for role in states}
     target.release()
     values = {METRIC: depth(losses["retain"], losses[subject.role])}

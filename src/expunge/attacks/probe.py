@@ -13,15 +13,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.attacks import patching
-from expunge.attacks.ask import context, fitting, rows_of
+from expunge.attacks.ask import rows_of
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
 from expunge.attacks.layers import layer_count, run_layers
-from expunge.data import Encoded, Row, encode_all, end_of_turn
+from expunge.data import Encoded, Row, encode_all, end_of_turn, fitting
 from expunge.errors import InputError
 from expunge.evaluation.passes.plan import ends
 from expunge.metrics import Completion
 from expunge.metrics.memorization import exact_memorization
-from expunge.models import last_norm, output_head
+from expunge.models import context_length, last_norm, output_head
 from expunge.models.head import live_head
 
 NAME = "probe"
@@ -40,8 +40,8 @@ def run(subject: Subject) -> Findings:
         layers = some_layers(layer_count(model), QUICK_LAYERS if subject.quick else None)
     except InputError as error:
         return Findings(not_measured=[NotMeasured(NAME, None, subject.role, str(error))])
-    rows = fitting(model, tokenizer, subject.data.forget)
-    encoded = encode_all(tokenizer, [(row, None) for row in rows], context(model), subject.style)
+    rows = fitting(tokenizer, subject.data.forget, context_length(model.config))
+    encoded = encode_all(tokenizer, [(row, None) for row in rows], context_length(model.config), subject.style)
     lens = logit_lens(model, encoded, layers, end_of_turn(tokenizer, subject.style))
     before = lens[layers[-1]]  # the last layer's state is what the model says
     found.rows += rows_of(NAME, NONE, subject.role, before)
@@ -56,7 +56,7 @@ def run(subject: Subject) -> Findings:
     else:
         candidates = [[row.completion, *wrong_answers(asked, i)] for i, row in enumerate(asked)]
         pairs = [(row, text) for row, texts in zip(asked, candidates, strict=True) for text in texts]
-        told = encode_all(tokenizer, pairs, context(model), subject.style)
+        told = encode_all(tokenizer, pairs, context_length(model.config), subject.style)
         states = last_states(model, told, layers)
         sizes = [len(texts) for texts in candidates]
         for layer in layers:

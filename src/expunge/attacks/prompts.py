@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import KNOWN, MAX_TOKENS, Values, context, rows_of, suite_of
+from expunge.attacks.ask import KNOWN, MAX_TOKENS, Values, rows_of, suite_of
 from expunge.attacks.ask import run as run_rows
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
 from expunge.data import Encoded, PromptStyle, Row, Turn, encode_all
 from expunge.evaluation.passes.plan import Plan, Prompt, RowPlan
 from expunge.evaluation.passes.run import Progress
 from expunge.metrics.facts import has_fact, plain
+from expunge.models import context_length
 
 NAME = "prompts"
 WORST = "worst"
@@ -141,7 +142,7 @@ def ask_otherwise(
     progress: Progress,
 ) -> Values:
     """Measure rows with other prompts: what is left of the right answer is scored, and must be in what is said."""
-    length = context(model)
+    length = context_length(model.config)
     left = [_left(row, one) for row, one in zip(rows, asked, strict=True)]
     whole = encode_all(tokenizer, [(r, _answer(r, a)) for r, a in zip(left, asked, strict=True)], style=style)
     begun = encode_all(tokenizer, [(r, a.begun or None) for r, a in zip(left, asked, strict=True)], style=style)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from expunge.attacks.ask import Values, ask, fitting, rows_of
+from expunge.attacks.ask import Values, ask, rows_of
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
+from expunge.data import fitting
 from expunge.errors import InputError
-from expunge.models import load_model
+from expunge.models import context_length, load_model
 
 NAME = "quantize"
 BITSANDBYTES = ("int8", "nf4")
@@ -28,7 +29,7 @@ def run(subject: Subject) -> Findings:
     """The attack of `expunge attack --attack quantize`."""
 
     def measured(model: PreTrainedModel, tokenizer: Any) -> Values:
-        rows = fitting(model, tokenizer, subject.data.forget)
+        rows = fitting(tokenizer, subject.data.forget, context_length(model.config))
         return ask(model, tokenizer, rows, subject.style, progress=subject.progress)
 
     model, tokenizer = subject.load()

@@ -12,14 +12,14 @@ from math import isfinite
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import KNOWN, Values, ask, context, fitting, no_progress, rows_of
+from expunge.attacks.ask import KNOWN, Values, ask, no_progress, rows_of
 from expunge.attacks.base import NONE, AttackData, AttackRow, Findings, NotMeasured, Role, Subject
-from expunge.data import Encoded, PromptStyle, Row, encode_all
+from expunge.data import Encoded, PromptStyle, Row, encode_all, fitting
 from expunge.errors import InputError
 from expunge.evaluation.passes.run import Progress
 from expunge.evaluation.request import ModelLike
 from expunge.metrics import Metric
-from expunge.models import Request, token_values
+from expunge.models import Request, context_length, token_values
 from expunge.models.packing import packing
 from expunge.objectives.logprobs import log_probability
 
@@ -92,11 +92,11 @@ def _relearn(
     progress: Progress,
     metrics: Sequence[Metric] = KNOWN,
 ) -> Findings:
-    forget = fitting(model, tokenizer, data.forget)
+    forget = fitting(tokenizer, data.forget, context_length(model.config))
     if len(forget) < 2:
         raise InputError(f"relearn needs two forget rows, one to train on and one to measure; there is {len(forget)}.")
     known, asked = forget[::2], forget[1::2]
-    unrelated = fitting(model, tokenizer, data.retain)[: len(known)]
+    unrelated = fitting(tokenizer, data.retain, context_length(model.config))[: len(known)]
 
     def measured() -> Values:
         return ask(model, tokenizer, asked, style, metrics, progress)
@@ -107,7 +107,7 @@ def _relearn(
         found.not_measured.append(NotMeasured(NAME, "on=retain", role, "no retain rows were given (--retain)"))
     done, of = 0, max(steps, default=0) * len(rates) * (2 if unrelated else 1)
     for source, rows in (("forget", known), ("retain", unrelated)):
-        encoded = encode_all(tokenizer, [(row, None) for row in rows], context(model), style)
+        encoded = encode_all(tokenizer, [(row, None) for row in rows], context_length(model.config), style)
         for rate in rates if rows else ():
             with lent(model):
                 for step, loss in finetuning(model, encoded, rate, max(steps, default=0), seed):

@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 from scipy.stats import beta
 
-from expunge.attacks.ask import MAX_TOKENS, context, rows_of
+from expunge.attacks.ask import MAX_TOKENS, rows_of
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
 from expunge.data import Row, encode_prompts
 from expunge.evaluation.passes.generate import Sampling, generate, stop_tokens
@@ -18,6 +18,7 @@ from expunge.evaluation.passes.plan import Prompt
 from expunge.metrics.bootstrap import LEVEL
 from expunge.metrics.facts import has_fact
 from expunge.metrics.rouge import rouge_l_recall_unicode
+from expunge.models import context_length
 
 NAME = "sample"
 ANSWERS = 32
@@ -77,7 +78,7 @@ def leaks(row: Row, answer: str) -> bool:
 def _scores(subject: Subject, rows: Sequence[Row], answers: int, sampling: Sampling | None, stage: str) -> np.ndarray:
     """Leak and ROUGE-L recall of every answer of every row, [2, rows, answers]."""
     model, tokenizer = subject.load()
-    length = context(model)
+    length = context_length(model.config)
     prompts = []
     for ids in encode_prompts(tokenizer, rows, subject.style):
         room = MAX_TOKENS if length is None else min(MAX_TOKENS, max(0, length - len(ids)))

@@ -4,7 +4,7 @@ from expunge.data.chat import Encoded, encode, encode_all, encode_prompt, encode
 from expunge.data.load import configurations, load_records, load_rows, split_spec
 from expunge.data.rows import Row, Turn, opened, parse_row
 from expunge.data.style import PromptStyle
-from expunge.data.windows import windows
+from expunge.data.windows import fitting, windows
 
 __all__ = [
     "Encoded",
@@ -17,6 +17,7 @@ __all__ = [
     "encode_prompt",
     "encode_prompts",
     "end_of_turn",
+    "fitting",
     "load_records",
     "load_rows",
     "opened",

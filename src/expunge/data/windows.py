@@ -118,3 +118,10 @@ def _after_space(text: str, begin: int, end: int) -> int:
     """The last place near `end` that follows white space; `end` where there is none."""
     reach = int(REACH * (end - begin))
     return next((at for at in range(end, end - reach, -1) if text[at - 1].isspace()), end)
+
+
+def fitting(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int | None) -> list[Row]:
+    """The rows, plain text of more than `max_length` tokens cut into several; None: no limit."""
+    if max_length is None:
+        return list(rows)
+    return [part for parts in windows(tokenizer, rows, max_length)[0] for part in parts]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import PromptStyle, Row, windows
+from expunge.data import PromptStyle, Row, fitting
 from expunge.errors import InputError
 from expunge.evaluation.judges import Judge, Outputs, open_judges
 from expunge.evaluation.passes import processes
@@ -49,7 +49,7 @@ from expunge.evaluation.suites.sets import EvaluationData, load_sets
 from expunge.evaluation.suites.suite import Suite
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.metrics import Example
-from expunge.models import causal_model, check_head, kept_style, load_model, moved
+from expunge.models import causal_model, check_head, context_length, kept_style, load_model, moved
 from expunge.models.precision import choose_precision, computing_in
 from expunge.runs import companion_path, parts_path
 
@@ -192,11 +192,13 @@ def _evaluate_one(
         data = data_section(replace(setting.data, sets=sets), setting.suite)
         table = build_table(setting.suite, sets, judged)
     else:
-        sets, data = _windows(loaded, tokenizer, setting.data.sets), data_section(setting.data, setting.suite)
+        length = context_length(loaded.config)
+        sets = {name: fitting(tokenizer, rows, length) for name, rows in setting.data.sets.items()}
+        data = data_section(setting.data, setting.suite)
         earlier = _earlier(out, identity, data, recipe)
         if earlier is None:
             store = None if out is None else Parts(parts_path(out), measured_key(identity, data, recipe))
-            work = plan(setting.suite, sets, tokenizer, _context(loaded), setting.style)
+            work = plan(setting.suite, sets, tokenizer, length, setting.style)
             stop = stop_tokens(loaded, tokenizer, setting.style)
             measured = _measured(loaded, tokenizer, setting, work, title, store, precision)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
@@ -268,21 +270,6 @@ def _precision(asked: str, device: torch.device) -> str:
     if asked == "auto":
         warnings.warn(f"Computing in {precision}, the fastest precision of this {device.type}.", stacklevel=3)
     return precision
-
-
-def _windows(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sets: Mapping[str, Sequence[Row]]
-) -> Mapping[str, Sequence[Row]]:
-    """The rows, plain text that is longer than the model's context cut into several."""
-    context = _context(model)
-    if context is None:
-        return sets
-    cut = {name: windows(tokenizer, rows, context)[0] for name, rows in sets.items()}
-    return {name: [part for parts in rows for part in parts] for name, rows in cut.items()}
-
-
-def _context(model: PreTrainedModel) -> int | None:
-    return model.config.get_text_config().to_dict().get("max_position_embeddings")
 
 
 def _loaded(

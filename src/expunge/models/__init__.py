@@ -1,6 +1,7 @@
 """Models: loading, fingerprints, and the one forward that training and evaluation share."""
 
 from expunge.models.attach import attach_views, causal_model, run_views
+from expunge.models.context import context_length
 from expunge.models.fingerprint import (
     fingerprint,
     fingerprint_code,
@@ -46,6 +47,7 @@ __all__ = [
     "causal_model",
     "check_head",
     "check_same_tokenizer",
+    "context_length",
     "decoder_layer",
     "decoder_layers",
     "fingerprint",

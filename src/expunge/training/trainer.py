@@ -24,6 +24,7 @@ from expunge.models import (
     causal_model,
     check_head,
     check_same_tokenizer,
+    context_length,
     fingerprint,
     keep_unpacked,
     kept_style,
@@ -140,8 +141,7 @@ class UnlearningTrainer(Stepper):
         cache = self._folder / CACHES if self.recorded else None
 
         def plan(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
-            context = getattr(config.get_text_config(), "max_position_embeddings", None)
-            length = min((n for n in (args.max_length, context) if n), default=None)
+            length = min((n for n in (args.max_length, context_length(config)) if n), default=None)
             sets = forget_dataset, retain_dataset, refusals
             self.encoded, self.pairing = plan_rows(self.objective, *sets, tokenizer, length, args, cache, self.style)
             self.epochs = args.epochs(self.pairing.rows)

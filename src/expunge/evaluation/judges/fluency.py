@@ -10,7 +10,7 @@ from expunge.evaluation.judges.base import Device, InTurn, Judge, Outputs, in_tu
 from expunge.evaluation.judges.texts import TextModel
 from expunge.evaluation.passes.score import score
 from expunge.evaluation.request import JudgeModels
-from expunge.models import check_head, load_model
+from expunge.models import check_head, context_length, load_model
 
 
 class Fluency(Judge):
@@ -49,7 +49,7 @@ def output_nlls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text
     Returns:
         None for a text without a token to count.
     """
-    context = model.config.get_text_config().to_dict().get("max_position_embeddings")
+    context = context_length(model.config)
     starts: list[Any] = [tokenizer.bos_token_id, tokenizer.eos_token_id]
     first = next((token for token in starts if token is not None), None)
     distinct = list(dict.fromkeys(texts))

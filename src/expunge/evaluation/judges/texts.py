@@ -13,7 +13,14 @@ from transformers import (
 )
 
 from expunge.errors import InputError, unknown
-from expunge.models import best_device, fingerprint, fingerprint_config, fingerprint_json, fingerprint_tokenizer
+from expunge.models import (
+    best_device,
+    context_length,
+    fingerprint,
+    fingerprint_config,
+    fingerprint_json,
+    fingerprint_tokenizer,
+)
 
 BATCH_TEXTS = 64
 LONGEST_TEXT = 512  # tokens; longer texts are cut
@@ -103,7 +110,7 @@ def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Te
 
 def _longest(classifier: TextModel) -> int:
     """The most tokens a classifier reads: its own limit, and no more than LONGEST_TEXT."""
-    own = classifier.model.config.get_text_config().to_dict().get("max_position_embeddings") or LONGEST_TEXT
+    own = context_length(classifier.model.config) or LONGEST_TEXT
     return min(LONGEST_TEXT, own, classifier.tokenizer.model_max_length)
 
 
