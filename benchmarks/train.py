@@ -4,7 +4,7 @@
 
 Each objective and side runs in a process of its own, so that peak memory is its own. On the CPU the two take turns step
 by step, so that a machine that is slow for a while is slow for both. Time is that of the whole of `trainer.train()` (or
-of the plain loop), the reference values and the optimiser included, divided by the steps.
+of the plain loop), the reference values and the optimiser included, divided by the steps; the median step is beside it.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import platform
 import resource
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -100,7 +101,7 @@ class Turns:
     """The time this process was at work: it waits for its turn before each step."""
 
     def __init__(self, pipe):
-        self.pipe, self.seconds, self.started = pipe, 0.0, 0.0
+        self.pipe, self.seconds, self.started = pipe, list[float](), 0.0
 
     def begin(self):
         self.pipe.send("ready")
@@ -112,11 +113,11 @@ class Turns:
 
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.seconds += time.perf_counter() - self.started
+        self.seconds.append(time.perf_counter() - self.started)
 
 
 def expunge_losses(trainer, turns):
-    """Train with expunge, one turn a step; the loss of each step."""
+    """Train with expunge, one turn a step; what comes before and after all steps belongs to the first and last turn."""
     from transformers import TrainerCallback
 
     class Wait(TrainerCallback):
@@ -160,12 +161,13 @@ def run(side, shape, objective, data, vocabulary, pipe):
         rows = ({view: list(part.rows) for view, part in cut.items()} for cut in cuts)
         layer = RMU_LAYER[shape] if "RMU" in objective else None
         losses = plain_losses(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY, layer), turns)
-    seconds = turns.seconds / len(cuts)
+    seconds, step = sum(turns.seconds) / len(cuts), statistics.median(turns.seconds[: len(cuts)])
     tokens = sum(len(row.ids) for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
     predicted = sum(row.completion_tokens for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
     peak = peak_mib(torch)
     flops = useful_flops(model, RMU_LAYER[shape] if "RMU" in objective else None, tokens, predicted)
-    pipe.send({"seconds": seconds, "losses": losses, "peak": peak, "loaded": loaded, "tokens": tokens, "flops": flops})
+    sizes = {"peak": peak, "loaded": loaded, "tokens": tokens, "flops": flops}
+    pipe.send({"seconds": seconds, "step": step, "losses": losses, **sizes})
 
 
 def batches(trainer, epoch):
@@ -283,7 +285,10 @@ def compare(shape, objective, data, vocabulary, rate, together):
         "plain_peak_mib": round(plain["peak"]),
         "extra_mib": round(ours["peak"] - ours["loaded"]),
         "plain_extra_mib": round(plain["peak"] - plain["loaded"]),
+        "median_step": round(ours["step"], 4),
+        "plain_median_step": round(plain["step"], 4),
         "matmul_share": round(ours["flops"] / ours["seconds"] / rate, 3),
+        "median_step_matmul_share": round(ours["flops"] / ours["step"] / rate, 3),
         "plain_matmul_share": round(ours["flops"] / plain["seconds"] / rate, 3),
         "loss_difference": difference,
     }

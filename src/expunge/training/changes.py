@@ -16,7 +16,8 @@ from expunge.training.batching import takes
 if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
 
-SAMPLE = 64  # rows of each set
+LEAST_ROWS, MOST_ROWS = 8, 64  # of each set
+SHARE = 40  # between those, one row for so many that are trained on: looking costs a few hundredths of the training
 BATCH_TOKENS = 4096
 # A change of the forget set's loss below this many nats a token, and below this share of it, is none to speak of.
 LEAST, LEAST_SHARE = 0.01, 0.01
@@ -70,10 +71,11 @@ class Changes:
     def _sample(self) -> dict[str, list[tuple[int]]]:
         """Rows of each set, evenly spaced: the same ones each time."""
         pairing = self._trainer.pairing
+        rows = min(MOST_ROWS, max(LEAST_ROWS, pairing.rows * self._trainer.epochs // SHARE))
         sizes = {"forget": pairing.forget}
         if takes(self._trainer.objective.views, "retain"):
             sizes["retain"] = pairing.retain
-        return {name: [(i,) for i in range(0, size, -(-size // SAMPLE))] for name, size in sizes.items()}
+        return {name: [(i,) for i in range(0, size, -(-size // rows))] for name, size in sizes.items()}
 
     @torch.no_grad()
     def _loss(self, name: str, keys: list[tuple[int]]) -> float:
