@@ -43,6 +43,17 @@ def flowed(home, half, tmp_path_factory):
     return out
 
 
+@pytest.fixture
+def said(expunge):
+    """Run a command; what it said, on both streams."""
+
+    def run(*words, code=0):
+        found = expunge(*words, code=code)
+        return found.out + found.err
+
+    return run
+
+
 def read(path):
     return json.loads(path.read_text())
 
@@ -109,31 +120,31 @@ def test_the_recipe_makes_the_model_again(flowed, expunge, tmp_path):
     assert tuned["chosen"]["epoch"] == recipe["train"]["num_train_epochs"]
 
 
-def test_nothing_of_the_rows_is_left_after_purge(flowed, expunge, tmp_path):
+def test_nothing_of_the_rows_is_left_after_purge(flowed, expunge, tmp_path, said):
     run = tmp_path / "run"
     shutil.copytree(flowed, run)
     assert any(name in text for text in texts(run).values() for name in SECRET)
-    said = expunge("purge", run)
-    assert "report.html" in said
+    found = said("purge", run)
+    assert "report.html" in found
     assert not [(file, name) for file, text in texts(run).items() for name in SECRET if name in text]
     expunge("report", run, "--redact", "--out", run / "report.html")
-    assert "report.html" not in expunge("purge", run)
+    assert "report.html" not in said("purge", run)
     assert not [(file, name) for file, text in texts(run).items() for name in SECRET if name in text]
 
 
-def test_a_model_that_never_learned_the_rows_is_not_changed(home, expunge, tmp_path):
-    said = expunge(
+def test_a_model_that_never_learned_the_rows_is_not_changed(home, tmp_path, said):
+    found = said(
         *("forget", "--model", home / "retain", "--forget", home / "forget.jsonl", "--out", tmp_path / "run", *QUICK)
     )
     verdict = read(tmp_path / "run" / "verdict.json")
     assert verdict["overall"] == "nothing_to_forget"
     assert {row["status"] for row in verdict["rows"]} == {"not_known"}
     assert not (tmp_path / "run" / "model").exists()
-    assert "Nothing was changed" in said
+    assert "Nothing was changed" in found
 
 
 @pytest.mark.slow
-def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expunge, tmp_path, monkeypatch):
+def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expunge, tmp_path, monkeypatch, said):
     """Interrupted in the search, in the run and in the verdict; the numbers are those of the one that was not."""
     import expunge.forget.flow as flow
     import expunge.forget.ship as ship
@@ -157,8 +168,8 @@ def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expun
     for place, name in ((tuning, "run_trial"), (flow, "unlearn"), (ship, "verify"), (ship, "write_report")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, interrupt)
-            said = expunge("forget", *words, *(["--resume"] if place is not tuning else []), code=130)
-            assert "--resume" in said
+            found = said("forget", *words, *(["--resume"] if place is not tuning else []), code=130)
+            assert "--resume" in found
     expunge("forget", "--resume", "--out", tmp_path / "run", "--quiet")
     first, second = (read(folder / "verdict.json") for folder in (flowed, tmp_path / "run"))
     assert {k: first[k] for k in ("overall", "utility_loss", "rows", "reasons")} == {
@@ -194,21 +205,21 @@ def test_tune_writes_a_recipe_and_ships_nothing(half, home, expunge, tmp_path):
     expunge("validate", out / "recipe.yaml")
 
 
-def test_unusable_input_is_refused(home, expunge, tmp_path):
+def test_unusable_input_is_refused(home, tmp_path, said):
     model, rows, out = home / "target", home / "forget.jsonl", tmp_path / "run"
-    assert "--forget is missing" in expunge("forget", "--model", model, code=2)
+    assert "--forget is missing" in said("forget", "--model", model, code=2)
     plain = tmp_path / "plain.jsonl"
     plain.write_text('{"text": "A passage."}\n')
-    assert "plain text" in expunge("forget", "--model", model, "--forget", plain, "--out", out, code=2)
-    said = expunge("forget", "--model", model, "--forget", rows, "--retain", rows, "--out", out, code=2)
-    assert "is a forget row too" in said
+    assert "plain text" in said("forget", "--model", model, "--forget", plain, "--out", out, code=2)
+    found = said("forget", "--model", model, "--forget", rows, "--retain", rows, "--out", out, code=2)
+    assert "is a forget row too" in found
     out.mkdir()
-    assert "already exists" in expunge("forget", "--model", model, "--forget", rows, "--out", out, code=2)
-    assert "no unfinished request" in expunge("forget", "--resume", "--out", tmp_path / "other", code=2)
+    assert "already exists" in said("forget", "--model", model, "--forget", rows, "--out", out, code=2)
+    assert "no unfinished request" in said("forget", "--resume", "--out", tmp_path / "other", code=2)
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_other_settings_are_not_resumed(home, expunge, tmp_path, monkeypatch):
+def test_other_settings_are_not_resumed(home, expunge, tmp_path, monkeypatch, said):
     import expunge.forget.flow as flow
 
     def interrupt(*_, **__):
@@ -217,10 +228,10 @@ def test_other_settings_are_not_resumed(home, expunge, tmp_path, monkeypatch):
     monkeypatch.setattr(flow, "know", interrupt)
     words = ("--model", home / "target", "--forget", home / "forget.jsonl", "--out", tmp_path / "run", *QUICK)
     expunge("forget", *words, code=130)
-    assert "unfinished work" in expunge("forget", *words, code=2)
-    said = expunge("forget", *words, "--resume", "--seed", "1", code=2)
-    assert "other settings: seed" in said
-    assert "deleted" in expunge("purge", tmp_path / "run")
+    assert "unfinished work" in said("forget", *words, code=2)
+    found = said("forget", *words, "--resume", "--seed", "1", code=2)
+    assert "other settings: seed" in found
+    assert "deleted" in said("purge", tmp_path / "run")
     assert not list(tmp_path.glob("run*"))
 
 

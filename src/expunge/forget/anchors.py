@@ -30,8 +30,8 @@ MOST_NAMES = 40
 CONFIDENT = 0.7
 """An answer is the model's own knowledge where its tokens have at least this probability, in geometric mean."""
 MOST_ANCHORS = 600
-SOURCE = "source"
-"""The column that says where a built row is from."""
+SOURCE, WORLD = "about", "the world"
+"""The column that says whom a recovered row is about."""
 
 
 def subjects(row: Row) -> list[str]:
@@ -62,18 +62,18 @@ def recover(
     forgotten = {name for row in forget for name in subjects(row)}
     forms = _forms(forget)
     names = _names(model, tokenizer, list(forms), forget, forgotten, style, seed, progress) if forms else []
-    asked = [(form.format(name), name, forms[form]) for name in names for form in forms]
-    general = [line for line in _general() if not any(name in line for name in forgotten)]
-    questions = [question for question, _, _ in asked] + general
+    others = [(form.format(name), name, forms[form]) for name in names for form in forms]
+    world = [line for line in _general() if not any(name in line for name in forgotten)]
+    questions = [question for question, _, _ in others] + world
     answers = said(model, tokenizer, [_asking(question) for question in questions], style, None, progress, "anchors")
     found = []
     for at, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        about_others = at < len(asked)
-        # of others, the answer must name whom it is about; of the world, it must not be about them
-        fits = (not asked[at][2] or asked[at][1] in answer) if about_others else not any(n in answer for n in names)
-        if answer.strip() and fits and not any(name in answer for name in forgotten):
-            source = "the model, about others" if about_others else "the model, about the world"
-            found.append(Row((Turn("user", question),), answer.strip(), {SOURCE: source}))
+        if not answer.strip() or any(name in answer for name in forgotten):
+            continue
+        if at >= len(others):
+            found.append(Row((Turn("user", question),), answer.strip(), {SOURCE: WORLD}))
+        elif not others[at][2] or others[at][1] in answer:
+            found.append(Row((Turn("user", question),), answer.strip(), {SOURCE: others[at][1]}))
     confidence = ask(model, tokenizer, found, style, (PROBABILITY,), progress)["probability"] if found else np.zeros(0)
     best = sorted((at for at in range(len(found)) if confidence[at] >= CONFIDENT), key=lambda at: -confidence[at])
     return [found[at] for at in sorted(best[:MOST_ANCHORS])]

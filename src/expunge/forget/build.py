@@ -10,12 +10,12 @@ from typing import Any
 from expunge.data import Row, load_rows
 from expunge.data.rows import METRIC_COLUMNS
 from expunge.files import whole_file
-from expunge.forget.anchors import SOURCE, subjects, with_name
+from expunge.forget.anchors import SOURCE, WORLD, subjects, with_name
 from expunge.forget.controls import controls
 
 MOST_CHECKED = 40
-CHECKED_SHARE = 6
-"""Of recovered rows one in so many is set aside, where they are trained on."""
+ASIDE = 5
+"""Of the subjects of recovered rows, one in so many is set aside."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,24 @@ def build(
         seed: Of which rows are set aside.
     """
     asked = {row.prompt for row in given}
-    order = [row for row in recovered if row.prompt not in asked]
-    random.Random(seed).shuffle(order)
-    aside = min(MOST_CHECKED, len(order) if given else len(order) // CHECKED_SHARE)
-    keep = list(given) or order[aside:]
+    keep, checked = _aside([row for row in recovered if row.prompt not in asked], seed)
+    keep = list(given) or keep
     names = [name for row in forget for name in subjects(row)[:1]]
-    checked = order[:aside]
     neighbours = [with_name(row, names[i % len(names)]) for i, row in enumerate(checked)] if names else []
     return Built(list(forget), keep, checked, neighbours, list(holdout) or unseen(forget, keep))
+
+
+def _aside(recovered: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
+    """Recovered rows in two parts: to be kept, and set aside.
+
+    All of a subject is set aside, or nothing: what is trained on of one question of a subject changes how the others
+    are answered.
+    """
+    order = sorted({row.columns[SOURCE] for row in recovered} - {WORLD})
+    random.Random(seed).shuffle(order)
+    apart = set(order[: len(order) // ASIDE])
+    kept = [row for row in recovered if row.columns[SOURCE] not in apart]
+    return kept, spread([row for row in recovered if row.columns[SOURCE] in apart], MOST_CHECKED)
 
 
 def unseen(forget: Sequence[Row], keep: Sequence[Row]) -> list[Row]:
@@ -84,7 +94,7 @@ def unseen(forget: Sequence[Row], keep: Sequence[Row]) -> list[Row]:
         if name is None or other is None or not answers:
             continue
         question, answer = row.prompt.replace(name, other), answers[at % len(answers)].replace(name, other)
-        found.append(Row((*row.turns[:-1], replace(row.turns[-1], content=question)), answer, {SOURCE: "made up"}))
+        found.append(Row((*row.turns[:-1], replace(row.turns[-1], content=question)), answer, {SOURCE: "nobody"}))
     return found
 
 

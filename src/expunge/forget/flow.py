@@ -2,7 +2,7 @@
 
     OUT.unfinished/flow/     request.json, inspection.json, knowledge.json, study.db, tune.json: numbers, no texts
     OUT.unfinished/built/    rows that were built, and answers: everything with texts
-    OUT/                     the same, the run of the chosen settings (runs.py), verdict.json, results.json, attack.json,
+    OUT/                     the same, the run of the chosen settings, verdict.json, results.json, attack.json,
                              report.html, README.md; merged/ where an adapter was trained
 
 The folder has its name when the settings are chosen; the run and what is measured follow there. A stage that is done is
@@ -264,10 +264,10 @@ def _removal_is_possible(request: ForgetRequest, prepared: Prepared) -> bool:
 
 def _say_choice(choice: Choice, request: ForgetRequest, say: Say) -> None:
     look = choice.look
+    beside = "" if look.beside is None else f", {max(0.0, look.beside):.1%} on others like them"
     say(
         f"Chosen: trial {choice.number}, {choice.recipe.objective_name}, {look.epoch} passes. Above chance known: "
-        f"{max(0.0, look.known):.0%}; utility lost on rows that must stay {max(0.0, look.lost):.1%}, on others "
-        f"like them {'-' if look.beside is None else format(max(0.0, look.beside), '.1%')}."
+        f"{max(0.0, look.known):.0%}; utility lost: {max(0.0, look.lost):.1%} on rows that must stay{beside}."
     )
     if not choice.within:
         say(

@@ -28,6 +28,7 @@ NO_BETTER = 0.05
 HOPELESS = 4
 """A trial stops, when three quarters of it are done, where so many times the allowed utility is lost. It falls first
 and recovers as the kept rows are gone through, so that nothing is said by the first passes."""
+DEAR = 5
 EVERY = 3
 """Once the rows are forgotten as asked, every so many passes it is tried whether they come back."""
 
@@ -60,8 +61,8 @@ class Look:
     Attributes:
         epoch: How many.
         known: Share of forget rows that are known, above what chance makes of it, as asked.
-        lost: Share of the utility that was lost on the kept rows.
-        beside: The same on rows that are not trained on; None without any.
+        lost: Share of the utility that was lost on kept rows.
+        beside: The same on rows like them that are not trained on; None without any.
         back: The same as `known` under the setting that brought most back; None where that was not tried.
         setting: That setting.
     """
@@ -74,9 +75,9 @@ class Look:
     setting: str | None = None
 
     def score(self, most_lost: float) -> float:
-        """Lower is better: what comes back, what is lost beside, and five times what is lost beyond what may be."""
+        """Lower is better: what comes back, what is lost beside, and, `DEAR` times, what is lost beyond what may be."""
         left = 1 + self.known if self.back is None else max(self.back, self.known)
-        return left + max(0.0, self.beside or 0.0) + 5 * max(0.0, self.lost - most_lost)
+        return left + max(0.0, self.beside or 0.0) + DEAR * max(0.0, self.lost - most_lost)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from expunge.objectives import RESET
 from expunge.training import Recipe
 
 STUDY = "study.db"
-SUPPRESSING = ("ME+GD", "NPO+GD")
+SUPPRESSING = ("NPO+GD", "ME+GD")
 REMOVING = "RESET"
 MOST_PASSES = 15
 """Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
@@ -30,10 +30,10 @@ REFERENCE_RATE, REFERENCE_SIZE = 1e-5, 7e9
 """Published for 7-8 billion parameters. Smaller models need larger rates: about the power below, from 1e6 up."""
 POWER = 0.38
 ADAPTER_FACTOR = 10.0
-AROUND = 4.0
+AROUND = 2.0
 """The search goes from a rate so many times smaller to one so many times larger."""
 WEIGHTS = (0.05, 1.0)
-FIRST_WEIGHTS = {"ME+GD": 0.1, "NPO+GD": 0.5}
+FIRST_WEIGHTS = {"ME+GD": 0.1, "NPO+GD": 0.3}
 RESETS = (0.5, 0.7, 0.85)
 CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
 RESET_PASSES = 10
