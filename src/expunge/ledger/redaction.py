@@ -1,0 +1,103 @@
+"""Deleting what a ledger need not hold: leftovers of killed processes, and texts of requests that are done."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from expunge.ledger.book import Ledger
+from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
+from expunge.ledger.timeline import Timeline, replay
+from expunge.runs import TEMPORARY, UNFINISHED_SUFFIX, held_texts, left_behind, unfinished
+from expunge.training.lock import only_process
+
+
+def redact(ledger: Ledger) -> list[str]:
+    """Keep the texts of requests that are processed or undone as salted digests only.
+
+    It is recorded first, and done after that: a process that is killed in between is made up for by the next `tidy`.
+
+    Returns:
+        The requests of which this is new.
+    """
+    with ledger.store.writing() as writer:
+        timeline = replay(writer.records)
+        done = [name for name in _done(timeline) if not timeline.requests[name].redacted]
+        if done:
+            text, rows = read_rows(ledger.retain, timeline.retain["digest"])
+            forgotten = [name for name in done if not timeline.requests[name].undone]
+            kept = without(text, rows, (key for name in forgotten for key in timeline.requests[name].keys))
+            body = {"requests": done, "retain": described(kept, parsed(kept, ledger.retain))}
+            writer.append("redacted", body)
+    tidy(ledger)
+    return done
+
+
+def _done(timeline: Timeline) -> list[str]:
+    return [*timeline.processed, *(request.id for request in timeline.requests.values() if request.undone)]
+
+
+def tidy(ledger: Ledger) -> None:
+    """Delete leftovers, and texts that are to be deleted."""
+    _shorten_retain(ledger)
+    for path in leftovers(ledger):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _shorten_retain(ledger: Ledger) -> None:
+    """Take the rows of redacted requests out of the retain rows, where that was recorded and not yet done."""
+    timeline = ledger.timeline()
+    erased = [r for r in timeline.requests.values() if r.redacted and not r.undone]
+    if not erased or not ledger.retain.is_file():
+        return
+    text = ledger.retain.read_text(encoding="utf-8")
+    rows = parsed(text, ledger.retain)
+    if described(text, rows) != timeline.retain:
+        kept = without(text, rows, (key for request in erased for key in request.keys))
+        if described(kept, parsed(kept, ledger.retain)) == timeline.retain:
+            write_rows(ledger.retain, kept)
+
+
+def leftovers(ledger: Ledger) -> list[Path]:
+    """What a killed process, or an attempt that was given up, has left, and texts that were to be deleted."""
+    with ledger.store.writing() as writer:  # nobody is adding a request meanwhile
+        return list(_leftovers(ledger, replay(writer.records)))
+
+
+def _leftovers(ledger: Ledger, timeline: Timeline) -> Iterator[Path]:
+    under_way = timeline.under_way.name if timeline.under_way else None
+    known = {name for name, state in timeline.states.items() if state.finished}
+    for state in ledger.state("").iterdir():
+        if state.name not in known | {under_way, f"{under_way}{UNFINISHED_SUFFIX}"}:
+            yield state
+    yield from (inputs for inputs in ledger.inputs("").iterdir() if inputs.name != under_way)
+    for file in ledger.rows_of("").parent.iterdir():
+        request = timeline.requests.get(file.stem)
+        if request is None or request.redacted or file != ledger.rows_of(request.id):
+            yield file
+    yield from (path for path in ledger.folder.glob(TEMPORARY))
+
+
+def purge(folder: str | Path, dry_run: bool = False) -> tuple[list[Path], list[Path]]:
+    """Delete what a ledger holds of texts, as `expunge purge` does: leftovers, the attempt under way (it starts again),
+    texts in states, and the rows of requests that are done, which is recorded.
+
+    Returns:
+        What is deleted, and the rows of requests that are kept because they are still to be processed.
+    """
+    ledger = Ledger(folder)
+    with only_process(ledger.folder):
+        timeline = ledger.timeline()
+        found = [*leftovers(ledger), *left_behind(ledger.folder)]
+        if timeline.under_way:
+            attempt = ledger.state(timeline.under_way.name)
+            found += [p for p in (ledger.inputs(attempt.name), attempt, unfinished(attempt)) if p.exists()]
+        states = [ledger.state(name) for name in timeline.states]
+        found += [path for state in states if state.is_dir() for path in held_texts(state)]
+        found += [ledger.rows_of(name) for name in _done(timeline) if ledger.rows_of(name).exists()]
+        found = [path for path in dict.fromkeys(found) if not set(path.parents) & set(found)]
+        if not dry_run:
+            redact(ledger)
+            for path in found:
+                if path.exists():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return found, [path for r in timeline.requests if (path := ledger.rows_of(r)).exists() and path not in found]
