@@ -21,7 +21,7 @@ from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
 from expunge.models import check_head, fingerprint_tokenizer, load_model
 from expunge.training import Recipe
 
-MARGIN = 0.10
+MARGIN = 0.05
 """So many of the rows that were forgotten, as a share, may at most be known again by the lower 95 % bound."""
 RETAIN_ROWS = 100
 """Most retain rows that are measured of a state: evenly spaced ones."""

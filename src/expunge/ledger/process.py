@@ -1,4 +1,4 @@
-"""Requests to states: each is begun, made, measured and recorded, in this order; every step can be done twice.
+"""Requests to states: each is begun, made, measured and recorded, in this order; each step can be done twice.
 
 What a process that is killed has not recorded, the next one does again from the same rows and settings: training goes on
 from its last checkpoint, the rest starts again. So the end is the same.
