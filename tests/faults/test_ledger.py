@@ -48,22 +48,16 @@ def content(folder):
     return found
 
 
-def undisturbed(forks, folder, model, data, requests):
-    began = time.monotonic()
-    for words in commands(folder, model, data, requests):
-        done = forks.run(words, under=folder)
-        assert done.code == 0, done.said
-        if words[1] == "run":
-            return folder / "ledger", done.changes, time.monotonic() - began
-        began = time.monotonic()
-
-
 @pytest.fixture(scope="module")
 def whole(forks, model_folder, data, tmp_path_factory):
-    """Two requests that nobody disturbs."""
+    """Two requests that nobody disturbs: the ledger, what running it changed, and how many seconds that took."""
     folder = tmp_path_factory.mktemp("undisturbed") / "a"
     folder.mkdir()
-    return undisturbed(forks, folder, model_folder, data, 2)
+    words = prepared(forks, folder, model_folder, data, 2)
+    began = time.monotonic()
+    done = forks.run(words, under=folder)
+    assert done.code == 0, done.said
+    return folder / "ledger", done.changes, time.monotonic() - began
 
 
 def assert_same_ledger(folder, first):

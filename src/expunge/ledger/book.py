@@ -43,15 +43,25 @@ class Ledger:
 
     def rows_of(self, request: str) -> Path:
         """The file of a request's rows."""
-        return self.folder / REQUESTS / f"{request}.jsonl"
+        return self.requests / f"{request}.jsonl"
 
     def state(self, name: str) -> Path:
         """The run folder of a state."""
-        return self.folder / STATES / name
+        return self.states / name
 
     def inputs(self, name: str) -> Path:
         """What a state is made from, while it is under way."""
         return self.folder / INPUTS / name
+
+    @property
+    def requests(self) -> Path:
+        """Where the files of requests are."""
+        return self.folder / REQUESTS
+
+    @property
+    def states(self) -> Path:
+        """Where the run folders of states are."""
+        return self.folder / STATES
 
     @property
     def retain(self) -> Path:

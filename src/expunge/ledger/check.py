@@ -55,9 +55,12 @@ def _rows(ledger: Ledger, timeline: Timeline) -> Iterator[str]:
             rows = parsed(ledger.rows_of(request.id).read_text(encoding="utf-8"), ledger.rows_of(request.id))
             if [key(row) for row in rows] != request.keys:
                 yield f"{request.id}: the digests of its rows are not those of its file"
-    for path in ledger.rows_of("").parent.glob("*.jsonl"):
+    for path in ledger.requests.glob("*.jsonl"):
         if path.stem not in timeline.requests:
-            yield f"{path}: is in no record; expunge ledger run deletes it"
+            yield (
+                f"{path}: is in no record: a killed `add` has left it, or the record was taken away. Add the request "
+                "again; expunge purge deletes the file"
+            )
 
 
 def _first_model(timeline: Timeline) -> Iterator[str]:
@@ -71,10 +74,10 @@ def _states(ledger: Ledger, timeline: Timeline) -> Iterator[str]:
         if state.finished is not None:
             yield from _state(ledger, state, state.finished)
     going_on = timeline.under_way.name if timeline.under_way else None
-    for path in ledger.state("").iterdir():
+    for path in ledger.states.iterdir():
         name = path.name.partition(".unfinished")[0]
         if name != going_on and (name not in timeline.states or not timeline.states[name].finished):
-            yield f"{path}: is in no record; expunge ledger run deletes it"
+            yield f"{path}: is in no record"
 
 
 def _state(ledger: Ledger, state: State, finished: dict) -> Iterator[str]:

@@ -14,10 +14,11 @@ def file_digests(state: Path) -> dict[str, str]:
     """The digest of each file that belongs to a state, by its path in the run folder."""
     files = [state / name for name in RECORDED]
     files += [file for folder in (MODEL, ADAPTER) for file in (state / folder).rglob("*")]
-    return {str(file.relative_to(state)): _digest(file) for file in sorted(files) if file.is_file()}
+    return {str(file.relative_to(state)): digest(file) for file in sorted(files) if file.is_file()}
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
+    """The digest of a file."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

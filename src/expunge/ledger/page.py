@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 from rich.table import Table
+from rich.text import Text
 
 import expunge
 from expunge.files import whole_file
@@ -19,7 +20,6 @@ from expunge.report.redaction import hiding
 from expunge.report.words import interval, number
 
 BEFORE = "before"
-TEXTS = ("path",)  # of records, beside ids and notes: what a user has named
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ def render(records: Sequence[Record], title: str, redact: bool = False) -> str:
             )
             for s in timeline.states.values()
         ],
-        objective=lambda state: hide(objective(state)) if ".py" in objective(state) else objective(state),
+        objectives={
+            s.name: hide(objective(s)) if ".py" in objective(s) else objective(s) for s in timeline.states.values()
+        },
         records=[(r, told(r, names, states, hide)) for r in records],
     )
 
@@ -125,8 +127,14 @@ def kept(timeline: Timeline) -> list[tuple[str, list[str]]]:
     ends = [(state.finished or {})["retain"] for state in shown]
     rows = [ends[0][BEFORE], *(end["after"] for end in ends)]
     labels = {"probability": "Probability of the right answer", "rougeL_recall": "ROUGE-L recall of the greedy answer"}
-    told = lambda one: "–" if not one else f"{number(one['value'])} {interval(one['ci95'] and tuple(one['ci95']))}"  # noqa: E731
-    return [(label, [told(row.get(metric)) for row in rows]) for metric, label in labels.items()]
+    return [(label, [_mean(row.get(metric)) for row in rows]) for metric, label in labels.items()]
+
+
+def _mean(measured: dict[str, Any] | None) -> str:
+    if measured is None:
+        return "–"
+    ends = measured["ci95"]
+    return f"{number(measured['value'])} {interval((ends[0], ends[1]) if ends else None)}"
 
 
 def standing(timeline: Timeline, request: Request) -> str:
@@ -161,14 +169,14 @@ def objective(state: State) -> str:
 def told(record: Record, names: dict[str, str], states: dict[str, str], hide: Callable[[str], str]) -> str:
     """A record in words."""
     body: dict[str, Any] = record.body
-    listed = lambda ids: ", ".join(names[one] for one in ids)  # noqa: E731
+    listed = ", ".join(names[one] for one in body.get("requests", ()))
     match record.kind:
         case "init":
             return f"first model {body['model']['fingerprint']}, {body['retain']['rows']} rows to keep"
         case "added":
             return f"{names[body['id']]}: {body['rows']} rows"
         case "begun":
-            return f"{listed(body['requests'])} as {states[body['name']]}"
+            return f"{listed} as {states[body['name']]}"
         case "processed":
             return f"{states[body['name']]}: model {body['model']['fingerprint']}"
         case "accepted":
@@ -176,7 +184,7 @@ def told(record: Record, names: dict[str, str], states: dict[str, str], hide: Ca
         case "undone":
             return names[body["id"]]
         case _:
-            return f"texts of {listed(body['requests'])} kept as digests only"
+            return f"texts of {listed} kept as digests only"
 
 
 def status_table(timeline: Timeline) -> Table:
@@ -187,5 +195,6 @@ def status_table(timeline: Timeline) -> Table:
         measured = [one for one in cells.get(request.id, []) if one]
         before, after, *_ = [*(f"{one.known}/{one.rows}" for one in measured), "", ""]
         now = f"{measured[-1].known}/{measured[-1].rows}" if measured else ""
-        table.add_row(request.id, str(request.rows), standing(timeline, request), before, after, now, request.note)
+        note = Text(request.note)  # not as markup
+        table.add_row(request.id, str(request.rows), standing(timeline, request), before, after, now, note)
     return table

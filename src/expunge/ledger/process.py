@@ -1,7 +1,7 @@
 """Requests to states: each is begun, made, measured and recorded, in this order; each step can be done twice.
 
-What a process that is killed has not recorded, the next one does again from the same rows and settings: training goes on
-from its last checkpoint, the rest starts again. So the end is the same.
+What a process that is killed has not recorded, the next one does again from the same rows and settings: training goes
+on from its last checkpoint, the rest starts again. So the end is the same.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from expunge.errors import InputError, Interrupted, NonFiniteLoss, Regression
 from expunge.files import write_json
 from expunge.ledger.book import Ledger, check_salt, settings_of
-from expunge.ledger.digests import file_digests, synchronise_folder
+from expunge.ledger.digests import digest, file_digests, synchronise_folder
 from expunge.ledger.measure import came_back, measure, share
 from expunge.ledger.redaction import redact, tidy
 from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
@@ -219,7 +219,7 @@ def _process(ledger: Ledger, state: State, quiet: bool, device: str | None) -> N
     before = measure(recipe.model, recipe, own, retain, holdout, device, progress=not quiet)
     _check_parent(timeline, state, before["model"])
     if not out.exists():
-        unlearn(recipe, out, resume=(unfinished(out) / ENVIRONMENT).is_file(), quiet=quiet)
+        _train(recipe, out, quiet)
     asked = {name: found[1] for name, found in rows.items()}
     after = measure(str(out), recipe, asked, retain, holdout, device, progress=not quiet)
     write_json(out / MEASURED, {"before": before, "after": after})
@@ -236,6 +236,16 @@ def _process(ledger: Ledger, state: State, quiet: bool, device: str | None) -> N
     }
     with ledger.store.writing() as writer:
         writer.append("processed", ends)
+
+
+def _train(recipe: Recipe, out: Path, quiet: bool) -> None:
+    resume = (unfinished(out) / ENVIRONMENT).is_file()
+    try:
+        unlearn(recipe, out, resume=resume, quiet=quiet)
+    except InputError as error:
+        if resume:
+            raise InputError(f"{error} Here: delete {unfinished(out)}, and this request starts again.") from error
+        raise
 
 
 def _with_text(timeline: Timeline, state: State) -> list[str]:
@@ -271,7 +281,18 @@ def _again(
     found = {}
     for name in now:
         if name not in state.requests:
-            then = timeline.baseline(name, timeline.current).name
-            written = json.loads((ledger.state(then) / MEASURED).read_text(encoding="utf-8"))
-            found[name] = came_back(written["after"]["requests"][name], now[name])
+            then = timeline.baseline(name)
+            found[name] = came_back(_measured(ledger, then)["after"]["requests"][name], now[name])
     return found
+
+
+def _measured(ledger: Ledger, state: State) -> dict[str, Any]:
+    """What was measured of a state.
+
+    Raises:
+        InputError: The file is not what was recorded.
+    """
+    file = ledger.state(state.name) / MEASURED
+    if not file.is_file() or digest(file) != (state.finished or {})["files"][MEASURED]:
+        raise InputError(f"{file}: is not what was recorded. Put it back from a copy.")
+    return json.loads(file.read_text(encoding="utf-8"))

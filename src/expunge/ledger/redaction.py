@@ -1,13 +1,12 @@
 """Deleting what a ledger need not hold: leftovers of killed processes, and texts of requests that are done."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from expunge.ledger.book import Ledger
 from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
 from expunge.ledger.timeline import Timeline, replay
-from expunge.runs import TEMPORARY, UNFINISHED_SUFFIX, held_texts, left_behind, unfinished
+from expunge.runs import INPUTS, TEMPORARY, UNFINISHED_SUFFIX, held_texts, left_behind, unfinished
 from expunge.training.lock import only_process
 
 
@@ -58,23 +57,19 @@ def _shorten_retain(ledger: Ledger) -> None:
 
 
 def leftovers(ledger: Ledger) -> list[Path]:
-    """What a killed process, or an attempt that was given up, has left, and texts that were to be deleted."""
+    """What a killed process, or an attempt that was given up, has left, and texts that were to be deleted.
+
+    What is in no record at all stays: nothing but a lost record explains a state without one.
+    """
     with ledger.store.writing() as writer:  # nobody is adding a request meanwhile
-        return list(_leftovers(ledger, replay(writer.records)))
-
-
-def _leftovers(ledger: Ledger, timeline: Timeline) -> Iterator[Path]:
-    under_way = timeline.under_way.name if timeline.under_way else None
-    known = {name for name, state in timeline.states.items() if state.finished}
-    for state in ledger.state("").iterdir():
-        if state.name not in known | {under_way, f"{under_way}{UNFINISHED_SUFFIX}"}:
-            yield state
-    yield from (inputs for inputs in ledger.inputs("").iterdir() if inputs.name != under_way)
-    for file in ledger.rows_of("").parent.iterdir():
-        request = timeline.requests.get(file.stem)
-        if request is None or request.redacted or file != ledger.rows_of(request.id):
-            yield file
-    yield from (path for path in ledger.folder.glob(TEMPORARY))
+        timeline = replay(writer.records)
+        under_way = timeline.under_way.name if timeline.under_way else None
+        given_up = [ledger.state(n) for n, state in timeline.states.items() if not state.finished and n != under_way]
+        attempts = [path for state in given_up for path in (state, unfinished(state))]
+        texts = [ledger.rows_of(request.id) for request in timeline.requests.values() if request.redacted]
+        found = [path for path in (*attempts, *texts) if path.exists()]
+        found += [path for path in (ledger.folder / INPUTS).iterdir() if path.name != under_way]
+        return found + [path for folder in (ledger.folder, ledger.requests) for path in folder.glob(TEMPORARY)]
 
 
 def purge(folder: str | Path, dry_run: bool = False) -> tuple[list[Path], list[Path]]:
@@ -94,6 +89,8 @@ def purge(folder: str | Path, dry_run: bool = False) -> tuple[list[Path], list[P
         states = [ledger.state(name) for name in timeline.states]
         found += [path for state in states if state.is_dir() for path in held_texts(state)]
         found += [ledger.rows_of(name) for name in _done(timeline) if ledger.rows_of(name).exists()]
+        found += [file for file in ledger.requests.glob("*.jsonl") if file.stem not in timeline.requests]
+        found += ledger.states.glob(f"*{UNFINISHED_SUFFIX}")
         found = [path for path in dict.fromkeys(found) if not set(path.parents) & set(found)]
         if not dry_run:
             redact(ledger)

@@ -3,7 +3,7 @@
 Nothing here is stored: it is read off the records each time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,10 +125,10 @@ class Timeline:
         """The current state that processed a request."""
         return next((state for state in self.current if request in state.requests), None)
 
-    def baseline(self, request: str, among: Sequence[State]) -> State:
+    def baseline(self, request: str) -> State:
         """The state that a processed request is compared with: its own, or the last one in which someone accepted what
         had come back."""
-        return [s for s in among if request in s.requests or (s.accepted and request in s.came_back)][-1]
+        return [s for s in self.current if request in s.requests or (s.accepted and request in s.came_back)][-1]
 
 
 def replay(records: Iterable[Record]) -> Timeline:
