@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import time
 
 import pytest
@@ -99,6 +100,18 @@ def test_at_any_time(case, forks, whole, model_folder, data, tmp_path):
     words = prepared(forks, tmp_path, model_folder, data, 2)
     done = forks.run(words, under=tmp_path, seconds=seconds * random.Random(case).uniform(0.1, 1))
     assert done.killed or done.code == 0, done.said
+    again(forks, words, tmp_path)
+    assert_same_ledger(tmp_path / "ledger", first)
+
+
+@pytest.mark.fault("SIGTERM and Ctrl-C")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_say_how_to_go_on(number, forks, whole, model_folder, data, tmp_path):
+    first, changes, _ = whole
+    words = prepared(forks, tmp_path, model_folder, data, 2)
+    done = forks.run(words, under=tmp_path, kill=len(changes) // 3, signal=number)
+    assert done.code == 130, done.said
+    assert done.said == f"expunge: interrupted. Go on with: expunge ledger run {tmp_path / 'ledger'}\n"
     again(forks, words, tmp_path)
     assert_same_ledger(tmp_path / "ledger", first)
 

@@ -176,6 +176,28 @@ def test_a_ledger_is_not_made_over_anything(begun, expunge, knowing, sets):
     assert "already exists" in expunge(*words, code=2).err
 
 
+def test_a_loss_that_is_no_number_stops_the_run_and_other_settings_start_again(begun, expunge):
+    folder = begun("r1")
+    found = expunge("ledger", "run", folder, "--quiet", "train.learning_rate=1e30", "train.max_grad_norm=0", code=3)
+    assert found.err.startswith("expunge: r1: ")
+    assert "run again with other settings" in found.err
+    assert current(folder) == []
+    expunge("ledger", "run", folder, "--quiet", "train.max_steps=1")
+    assert [path.name for path in (folder / "states").iterdir()] == current(folder)
+    expunge("ledger", "verify", folder)
+
+
+def test_a_retain_set_that_was_requested_whole_is_refused(begun, expunge, sets):
+    folder = begun()
+    expunge("ledger", "add", folder, "--forget", sets / "retain.jsonl", "--id", "all")
+    assert "none is left to keep" in expunge("ledger", "run", folder, "--quiet", code=2).err
+
+
+def test_results_that_were_edited_are_no_baseline(copied, expunge):
+    replace(state(copied, 0) / "measured.json", b"0.0", b"1.0")
+    assert "measured.json: is not what was recorded" in expunge("ledger", "run", copied, "--quiet", code=2).err
+
+
 class TestRegression:
     @pytest.fixture
     def stopped(self, copied, expunge, sets):

@@ -5,7 +5,7 @@ on from its last checkpoint, the rest starts again. So the end is the same.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +200,7 @@ def _regression(ledger: Ledger, state: State) -> str:
 def _process(ledger: Ledger, state: State, quiet: bool, device: str | None) -> None:
     """Make, measure and record a state."""
     timeline = ledger.timeline()
+    then = _baselines(ledger, timeline, (name for name in _with_text(timeline, state) if name not in state.requests))
     rows = {name: ledger.read_request(timeline.requests[name]) for name in _with_text(timeline, state)}
     own = {name: rows[name][1] for name in state.requests}
     text, every = read_rows(ledger.retain, timeline.retain["digest"])
@@ -232,7 +233,7 @@ def _process(ledger: Ledger, state: State, quiet: bool, device: str | None) -> N
         "known_before": {name: share(values) for name, values in before["requests"].items()},
         "known": {name: share(values) for name, values in after["requests"].items()},
         "retain": {"before": before["retain"], "after": after["retain"]},
-        "again": _again(ledger, timeline, state, after["requests"]),
+        "again": {name: came_back(values, after["requests"][name]) for name, values in then.items()},
     }
     with ledger.store.writing() as writer:
         writer.append("processed", ends)
@@ -274,16 +275,9 @@ def _check_parent(timeline: Timeline, state: State, found: Mapping[str, str]) ->
         )
 
 
-def _again(
-    ledger: Ledger, timeline: Timeline, state: State, now: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """What came back, for each earlier request that was measured."""
-    found = {}
-    for name in now:
-        if name not in state.requests:
-            then = timeline.baseline(name)
-            found[name] = came_back(_measured(ledger, then)["after"]["requests"][name], now[name])
-    return found
+def _baselines(ledger: Ledger, timeline: Timeline, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What each of these processed requests is compared with."""
+    return {name: _measured(ledger, timeline.baseline(name))["after"]["requests"][name] for name in names}
 
 
 def _measured(ledger: Ledger, state: State) -> dict[str, Any]:
