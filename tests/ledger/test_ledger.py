@@ -299,6 +299,23 @@ class TestRedaction:
         expunge("ledger", "undo", copied, "r3")
         assert [state.requests for state in Ledger(copied).timeline().current] == [("r1",), ("r2",)]
 
+    def test_weights_of_earlier_states_go_and_the_rest_is_still_verified(self, copied, expunge):
+        expunge("ledger", "run", copied, "--quiet", "--prune", "train.max_steps=1")
+        first, _, last = current(copied)
+        left = [str(file.relative_to(copied / "states")) for file in copied.glob("states/*/model")]
+        assert left == [f"{last}/model"]
+        expunge("ledger", "verify", copied)
+        assert "weights of the state before it are deleted" in expunge("ledger", "undo", copied, "r3", code=2).err
+        assert page(copied, expunge).count("weights deleted") == 2
+        flip(copied / "states" / first / "measured.json")
+        assert "measured.json: was edited" in expunge("ledger", "verify", copied, code=2).err
+
+    def test_weights_below_an_adapter_are_kept(self, begun, expunge):
+        folder = begun("r1", "r2", options=("--objective", "NPO+GD", "lora.r=2"))
+        found = expunge("ledger", "run", folder, "--quiet", "--prune", "train.max_steps=1", code=2)
+        assert "adapter" in found.err
+        assert len(list(folder.glob("states/*/adapter"))) == 2
+
     def test_purge_finds_all_but_what_is_still_to_be_processed(self, copied, expunge):
         state = copied / "states" / current(copied)[0]
         (state / "results.examples.parquet").touch()

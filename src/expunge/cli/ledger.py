@@ -93,6 +93,9 @@ def run(
     redact: Annotated[
         bool, typer.Option("--redact", help="Then keep the texts of processed requests as salted digests only.")
     ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Then delete the weights of all states but the last, which know more.")
+    ] = False,
     quiet: Quiet = False,
     device: Device = None,
 ) -> None:
@@ -102,7 +105,9 @@ def run(
 
     path, options = split_words(words or [])
     named = {} if objective is None else {"objective": objective}
-    made = process(folder, path, named | options, batch=batch, accept=accept, hide=redact, quiet=quiet, device=device)
+    made = process(
+        folder, path, named | options, batch=batch, accept=accept, hide=redact, shed=prune, quiet=quiet, device=device
+    )
     _say(made)
     if not made:
         typer.echo("Nothing is pending.")

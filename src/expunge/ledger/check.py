@@ -5,7 +5,7 @@ from pathlib import Path
 
 from expunge.errors import InputError
 from expunge.ledger.book import Ledger, check_salt
-from expunge.ledger.digests import file_digests
+from expunge.ledger.digests import RECORDED, file_digests
 from expunge.ledger.measure import identity, load
 from expunge.ledger.rows import key, parsed, read_rows
 from expunge.ledger.timeline import State, Timeline, replay
@@ -86,11 +86,13 @@ def _state(ledger: Ledger, state: State, finished: dict) -> Iterator[str]:
         yield f"{place}: is missing"
         return
     written, now = finished["files"], file_digests(place)
+    if state.pruned:
+        written = {name: value for name, value in written.items() if name in RECORDED}
     changed = [name for name in {**written, **now} if written.get(name) != now.get(name)]
     for name in changed:
         what = "is missing" if name not in now else "was edited" if name in written else "is in no record"
         yield f"{place / name}: {what}"
-    if not changed:
+    if not changed and not state.pruned:
         recipe = Recipe.model_validate({**state.settings, "model": str(place), "forget": "-"})
         yield from _model(str(place), str(place), recipe, finished["model"])
 

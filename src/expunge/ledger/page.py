@@ -151,13 +151,14 @@ def standing(timeline: Timeline, request: Request) -> str:
 
 def ending(timeline: Timeline, state: State) -> str:
     """What became of a state."""
+    deleted = ", weights deleted" if state.pruned else ""
     if state.superseded:
-        return "taken back by an undo"
+        return f"taken back by an undo{deleted}"
     if state in timeline.current:
-        return "a regression, accepted" if state.accepted else "good"
+        return f"{'a regression, accepted' if state.accepted else 'good'}{deleted}"
     if state.finished is None:
         return "under way" if state is timeline.under_way else "given up"
-    return "regression"
+    return f"regression{deleted}"
 
 
 def objective(state: State) -> str:
@@ -183,6 +184,8 @@ def told(record: Record, names: dict[str, str], states: dict[str, str], hide: Ca
             return f"the regression in {states[body['name']]}"
         case "undone":
             return names[body["id"]]
+        case "pruned":
+            return f"weights of {', '.join(states[name] for name in body['states'])} deleted"
         case _:
             return f"texts of {listed} kept as digests only"
 

@@ -14,7 +14,7 @@ from expunge.files import write_json
 from expunge.ledger.book import Ledger, check_salt, settings_of
 from expunge.ledger.digests import digest, file_digests, synchronise_folder
 from expunge.ledger.measure import came_back, measure, share
-from expunge.ledger.redaction import redact, tidy
+from expunge.ledger.redaction import prune, redact, tidy
 from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
 from expunge.ledger.timeline import State, Timeline, replay
 from expunge.runs import ENVIRONMENT, MEASURED, unfinished
@@ -32,6 +32,7 @@ def run(
     batch: int = 1,
     accept: bool = False,
     hide: bool = False,
+    shed: bool = False,
     quiet: bool = False,
     device: str | None = None,
 ) -> list[State]:
@@ -44,6 +45,7 @@ def run(
         batch: so many pending requests at once.
         accept: take the state in which something came back as good.
         hide: keep the texts of processed requests as salted digests only, once nothing is pending.
+        shed: then delete the weights of all states but the last.
         quiet: no progress bars.
         device: of the measurements; default: a GPU if there is one.
 
@@ -65,6 +67,8 @@ def run(
         made = _all(ledger, recipe, overrides or {}, batch, quiet, device, planned=False)
         if hide:
             redact(ledger)
+        if shed:
+            prune(ledger)
     return made
 
 
@@ -92,14 +96,16 @@ def undo(folder: str | Path, request: str, *, quiet: bool = False, device: str |
             if request not in timeline.requests:
                 raise InputError(f"{folder}: there is no request {request!r}. See: expunge ledger status {folder}")
             if not timeline.requests[request].undone:
-                _refuse_erased(timeline, request)
+                _refuse_gone(timeline, request)
                 writer.append("undone", {"id": request})
         tidy(ledger)  # an attempt that is given up
         return _all(ledger, None, {}, 1, quiet, device, planned=True)
 
 
-def _refuse_erased(timeline: Timeline, request: str) -> None:
+def _refuse_gone(timeline: Timeline, request: str) -> None:
     own = timeline.state_of(request)
+    if own and own.parent and timeline.states[own.parent].pruned:
+        raise InputError(f"{request} cannot be undone: the weights of the state before it are deleted.")
     later = timeline.current[timeline.current.index(own) :] if own else []
     again = [name for state in later for name in state.requests if name != request]
     if erased := [name for name in again if timeline.requests[name].redacted]:

@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
+from expunge.errors import InputError
 from expunge.ledger.book import Ledger
 from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
 from expunge.ledger.timeline import Timeline, replay
-from expunge.runs import INPUTS, TEMPORARY, UNFINISHED_SUFFIX, held_texts, left_behind, unfinished
+from expunge.runs import ADAPTER, INPUTS, MODEL, TEMPORARY, UNFINISHED_SUFFIX, held_texts, left_behind, unfinished
 from expunge.training.lock import only_process
 
 
@@ -33,6 +34,27 @@ def redact(ledger: Ledger) -> list[str]:
 
 def _done(timeline: Timeline) -> list[str]:
     return [*timeline.processed, *(request.id for request in timeline.requests.values() if request.undone)]
+
+
+def prune(ledger: Ledger) -> list[str]:
+    """Delete the weights of all states but the last good one: they know what later requests made it forget.
+
+    Returns:
+        The states of which this is new.
+
+    Raises:
+        InputError: the last state is an adapter, which is nothing without the weights below it.
+    """
+    with ledger.store.writing() as writer:
+        timeline = replay(writer.records)
+        if timeline.last and (ledger.state(timeline.last) / ADAPTER).is_dir():
+            raise InputError("--prune: the last state is an adapter, and needs the weights of those before it.")
+        states = (state for state in timeline.states.values() if state.finished and not state.pruned)
+        names = [state.name for state in states if state.name != timeline.last]
+        if names:
+            writer.append("pruned", {"states": names})
+    tidy(ledger)
+    return names
 
 
 def tidy(ledger: Ledger) -> None:
@@ -67,7 +89,9 @@ def leftovers(ledger: Ledger) -> list[Path]:
         given_up = [ledger.state(n) for n, state in timeline.states.items() if not state.finished and n != under_way]
         attempts = [path for state in given_up for path in (state, unfinished(state))]
         texts = [ledger.rows_of(request.id) for request in timeline.requests.values() if request.redacted]
-        found = [path for path in (*attempts, *texts) if path.exists()]
+        pruned = [ledger.state(name) for name, state in timeline.states.items() if state.pruned]
+        weights = [state / name for state in pruned for name in (MODEL, ADAPTER)]
+        found = [path for path in (*attempts, *texts, *weights) if path.exists()]
         found += [path for path in (ledger.folder / INPUTS).iterdir() if path.name != under_way]
         return found + [path for folder in (ledger.folder, ledger.requests) for path in folder.glob(TEMPORARY)]
 

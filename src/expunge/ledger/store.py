@@ -38,7 +38,7 @@ class Record:
 
     Attributes:
         number: counted from 1.
-        kind: init, added, begun, processed, accepted, undone or redacted.
+        kind: init, added, begun, processed, accepted, undone, redacted or pruned.
         time: UTC.
         body: what happened, by kind.
         digest: of all this, and of the digest before it.

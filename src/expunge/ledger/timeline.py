@@ -49,6 +49,7 @@ class State:
         finished: the body of its record `processed`; None while it is under way.
         accepted: whether a regression in it was accepted.
         superseded: whether an `undo` took it back.
+        pruned: whether its weights are deleted.
     """
 
     name: str
@@ -60,6 +61,7 @@ class State:
     finished: dict[str, Any] | None = None
     accepted: bool = False
     superseded: bool = False
+    pruned: bool = False
 
     @property
     def came_back(self) -> list[str]:
@@ -196,6 +198,11 @@ def _redacted(timeline: Timeline, record: Record) -> None:
         timeline.requests[name].redacted = True
 
 
+def _pruned(timeline: Timeline, record: Record) -> None:
+    for name in record.body["states"]:
+        timeline.states[name].pruned = True
+
+
 _APPLY = {
     "added": _added,
     "begun": _begun,
@@ -203,4 +210,5 @@ _APPLY = {
     "accepted": _accepted,
     "undone": _undone,
     "redacted": _redacted,
+    "pruned": _pruned,
 }
