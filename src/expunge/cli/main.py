@@ -26,6 +26,7 @@ from expunge.cli.lists import recipes, suites
 from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
+from expunge.cli.scenario import scenario, scenarios
 from expunge.cli.train import finetune, unlearn
 from expunge.cli.verify import verify
 from expunge.errors import InputError, Interrupted, NonFiniteLoss, Regression
@@ -58,6 +59,8 @@ for command in (
     recipes,
     validate,
     purge,
+    scenario,
+    scenarios,
 ):
     app.command()(command)
 app.command("eval")(evaluate_model)
