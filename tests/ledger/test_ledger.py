@@ -158,8 +158,9 @@ def test_plain_text_is_refused_since_nothing_could_be_asked(begun, expunge, tmp_
     assert not list((folder / "requests").iterdir())
 
 
-def test_a_second_process_is_refused(copied, expunge):
+def test_a_second_process_is_refused_but_requests_can_be_added_meanwhile(copied, expunge, sets):
     with FileLock(copied / "lock"):
+        assert "recorded" in expunge("ledger", "add", copied, "--forget", sets / "r1.jsonl", "--id", "meanwhile").out
         for words in (("run", copied), ("undo", copied, "r1")):
             assert "another process" in expunge("ledger", *words, code=2).err
         assert "another process" in expunge("purge", copied, code=2).err
