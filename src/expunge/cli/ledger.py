@@ -106,7 +106,15 @@ def run(
     path, options = split_words(words or [])
     named = {} if objective is None else {"objective": objective}
     made = process(
-        folder, path, named | options, batch=batch, accept=accept, hide=redact, shed=prune, quiet=quiet, device=device
+        folder,
+        path,
+        named | options,
+        batch=batch,
+        accept=accept,
+        redact=redact,
+        prune=prune,
+        quiet=quiet,
+        device=device,
     )
     _say(made)
     if not made:

@@ -11,10 +11,11 @@ from typing import Any
 
 from expunge.errors import InputError, Interrupted, NonFiniteLoss, Regression
 from expunge.files import write_json
+from expunge.ledger import redaction
 from expunge.ledger.book import Ledger, check_salt, settings_of
 from expunge.ledger.digests import digest, file_digests, synchronise_folder
 from expunge.ledger.measure import came_back, measure, share
-from expunge.ledger.redaction import prune, redact, tidy
+from expunge.ledger.redaction import tidy
 from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
 from expunge.ledger.timeline import State, Timeline, replay
 from expunge.runs import ENVIRONMENT, MEASURED, unfinished
@@ -31,8 +32,8 @@ def run(
     *,
     batch: int = 1,
     accept: bool = False,
-    hide: bool = False,
-    shed: bool = False,
+    redact: bool = False,
+    prune: bool = False,
     quiet: bool = False,
     device: str | None = None,
 ) -> list[State]:
@@ -44,8 +45,8 @@ def run(
         overrides: by dotted key, over those settings.
         batch: so many pending requests at once.
         accept: take the state in which something came back as good.
-        hide: keep the texts of processed requests as salted digests only, once nothing is pending.
-        shed: then delete the weights of all states but the last.
+        redact: keep the texts of processed requests as salted digests only, once nothing is pending.
+        prune: then delete the weights of all states but the last.
         quiet: no progress bars.
         device: of the measurements; default: a GPU if there is one.
 
@@ -65,10 +66,10 @@ def run(
         if accept:
             _accept(ledger)
         made = _all(ledger, recipe, overrides or {}, batch, quiet, device, planned=False)
-        if hide:
-            redact(ledger)
-        if shed:
-            prune(ledger)
+        if redact:
+            redaction.redact(ledger)
+        if prune:
+            redaction.prune(ledger)
     return made
 
 
