@@ -72,8 +72,8 @@ def test_each_request_starts_from_the_model_before_and_all_earlier_ones_are_meas
     assert environment(processed, names[1])["target_model"] == first["model"]["fingerprint"]
     assert "reference_model" not in environment(processed, names[0])  # the target is the first model
     assert environment(processed, names[1])["reference_model"] == start
-    assert first["known_before"] == {"r1": {"known": 2, "rows": 2}}
-    assert first["known"] == {"r1": {"known": 0, "rows": 2}}
+    assert first["known_before"] == {"r1": {"known": 2, "rows": 2, "by_chance": 0.0}}
+    assert first["known"] == {"r1": {"known": 0, "rows": 2, "by_chance": 0.0}}
     assert list(second["known"]) == ["r1", "r2"]
     assert list(second["again"]) == ["r1"]
     shown = expunge("ledger", "status", processed).out

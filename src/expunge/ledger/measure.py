@@ -105,9 +105,10 @@ def _mean(values: np.ndarray) -> dict[str, Any] | None:
     return {"value": float(measured.mean()), "ci95": mean_interval(measured), "n": int(measured.size)}
 
 
-def share(values: Mapping[str, Sequence[Any]]) -> dict[str, int]:
-    """How many rows of a request are known, and of how many."""
-    return {"known": int(sum(values["known"])), "rows": len(values["known"])}
+def share(values: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """How many rows of a request are known, of how many, and how many chance alone would make known."""
+    by_chance = sum(value or 0.0 for value in values["chance"])
+    return {"known": int(sum(values["known"])), "rows": len(values["known"]), "by_chance": by_chance}
 
 
 def came_back(then: Mapping[str, Sequence[Any]], now: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Cell:
     rows: int
     share: str
     interval: str
+    by_chance: str
     own: bool
     regression: bool
 
@@ -110,13 +111,13 @@ def matrix(timeline: Timeline) -> dict[str, list[Cell | None]]:
     return found
 
 
-def cell(measured: dict[str, int], own: bool, regression: bool) -> Cell:
+def cell(measured: dict[str, Any], own: bool, regression: bool) -> Cell:
     """A cell of the matrix."""
     known, rows = measured["known"], measured["rows"]
     kind = "yes" if not known else "no" if 2 * known >= rows else "traces"
-    return Cell(
-        kind, known, rows, number(known / rows, True), interval(wilson(known / rows, rows), True), own, regression
-    )
+    ends = interval(wilson(known / rows, rows), True)
+    by_chance = number(measured["by_chance"]) if measured["by_chance"] else ""
+    return Cell(kind, known, rows, number(known / rows, True), ends, by_chance, own, regression)
 
 
 def kept(timeline: Timeline) -> list[tuple[str, list[str]]]:

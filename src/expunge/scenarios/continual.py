@@ -130,9 +130,9 @@ def _rows(folder: Path, method: str, seed: int) -> Iterator[TableRow]:
         measured = json.loads((ledger.state(state.name) / MEASURED).read_text(encoding="utf-8"))["after"]
         ends = ["", f"@{task}"] if task == len(states) else [f"@{task}"]
         found = {}
-        for name in ("known", "probability", "rougeL_recall"):
+        for name in ("known", "chance", "probability", "rougeL_recall"):
             values = np.array([v for request in measured["requests"].values() for v in request[name]], float)
-            mean = float(values.mean())
+            mean = float(np.nanmean(values))
             spread = wilson(mean, len(values)) if name == "known" else mean_interval(values)
             found[f"forget/{name}"] = mean, spread, len(values)
         for name, one in measured["retain"].items():

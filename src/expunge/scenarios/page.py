@@ -15,6 +15,7 @@ from expunge.scenarios.base import Scenario, TableRow
 
 LABELS = {
     "forget/known": "Forgotten rows that are known",
+    "forget/chance": "… by chance",
     "forget/probability": "Probability of forgotten answers",
     "forget/rougeL_recall": "ROUGE-L recall of forgotten answers",
     "retain/probability": "Probability of answers that must stay",
