@@ -36,7 +36,33 @@ ROOMS = {
     "forget": {"report", "attacks", "evaluation", "training", "models", "data", "objectives", "metrics"},
     "worlds": {"models", "data", "objectives", "metrics"},
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
+    "ledger": {
+        "report",
+        "forget",
+        "attacks",
+        "evaluation",
+        "training",
+        "models",
+        "data",
+        "objectives",
+        "metrics",
+    },
+    "scenarios": {
+        "ledger",
+        "worlds",
+        "report",
+        "forget",
+        "attacks",
+        "evaluation",
+        "training",
+        "models",
+        "data",
+        "objectives",
+        "metrics",
+    },
     "cli": {
+        "scenarios",
+        "ledger",
         "attacks",
         "forget",
         "report",
@@ -114,7 +140,11 @@ def test_every_documented_command_is_one_the_command_line_accepts(command, appli
         application.make_context("expunge", words, resilient_parsing=True)
         return
     assert words[0] in application.commands, f"expunge has no command {words[0]!r}"
-    parsed = application.commands[words[0]].make_context(words[0], words[1:])  # raises for what it does not know
+    name, command, *rest = words[0], application.commands[words[0]], *words[1:]
+    if isinstance(command, click.Group):
+        assert rest[0] in command.commands, f"expunge {name} has no command {rest[0]!r}"
+        name, command, *rest = rest[0], command.commands[rest[0]], *rest[1:]
+    parsed = command.make_context(name, rest)  # raises for what it does not know
     from expunge.objectives import build_objective
     from expunge.training.recipe import check_train_options, custom_names, read_recipe, split_words
 

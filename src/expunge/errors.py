@@ -12,6 +12,11 @@ class NonFiniteLoss(RuntimeError):
     """The loss stopped being a finite number. Exit code 3; the last good checkpoint is kept."""
 
 
+class Regression(RuntimeError):
+    """What an earlier request made the model forget came back with a later one. Exit code 3; the ledger goes no further
+    until someone has decided."""
+
+
 class Interrupted(BaseException):
     """The user, or the machine, stopped what was under way; the message says what to do next. Exit code 130.
 

@@ -18,6 +18,14 @@
     .*.tmp                 what was being written when a process was killed
 
 A run lives in `<name>.unfinished` until it is whole, a fine-tuned model in `.<name>.*.tmp`.
+
+And of everything in a ledger's folder:
+
+    ledger.sqlite          the records, chained; with -journal while one is written
+    retain.jsonl           the rows to keep, as they were at the start; holdout.jsonl likewise
+    requests/ID.jsonl      the rows of a request, until it is redacted
+    inputs/STATE/          forget.jsonl and retain.jsonl of the state under way
+    states/STATE/          a run folder for each state of the model; with measured.json, what was measured of it
 """
 
 from glob import escape
@@ -39,6 +47,10 @@ EXAMPLES_SUFFIX = ".examples.parquet"
 PARTS_SUFFIX = ".parts"
 UNFINISHED_SUFFIX = ".unfinished"
 LOCK = "lock"
+LEDGER = "ledger.sqlite"
+REQUESTS, INPUTS, STATES = "requests", "inputs", "states"
+RETAIN_ROWS, HOLDOUT_ROWS = "retain.jsonl", "holdout.jsonl"
+MEASURED = "measured.json"
 WRITTEN = f".{'[0-9a-f]' * 12}.tmp"
 TEMPORARY = f".*{WRITTEN}"  # see files.py
 

@@ -1,6 +1,7 @@
 """The `expunge` command: errors without tracebacks.
 
-Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
+Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard (or by
+a ledger's regression), 130 interrupted.
 """
 
 import atexit
@@ -21,13 +22,15 @@ from expunge.cli.eval import evaluate_model, list_metrics
 from expunge.cli.forget import forget, tune
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import launched, leave, note_exit
+from expunge.cli.ledger import ledger
 from expunge.cli.lists import recipes, suites
 from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
+from expunge.cli.scenario import scenario, scenarios
 from expunge.cli.train import finetune, unlearn
 from expunge.cli.verify import verify
-from expunge.errors import InputError, Interrupted, NonFiniteLoss
+from expunge.errors import InputError, Interrupted, NonFiniteLoss, Regression
 
 # What torch says of a file that it could not write to its end.
 STREAM_ERRORS = ("PytorchStreamWriter failed", "unexpected pos", "iostream error")
@@ -59,10 +62,13 @@ for command in (
     recipes,
     validate,
     purge,
+    scenario,
+    scenarios,
 ):
     app.command()(command)
 app.command("eval")(evaluate_model)
 app.command("metrics")(list_metrics)
+app.add_typer(ledger)
 
 
 def _print_version(asked: bool) -> None:
@@ -91,7 +97,7 @@ def main() -> None:
         app()
     except InputError as error:
         _stop(str(error), 2)
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, Regression) as error:
         _stop(str(error), 3)
     except Interrupted as error:
         _stop("" if launched() else str(error), 130)  # the launching process says it

@@ -40,6 +40,15 @@ class Point:
     reference: bool = False  # the target or the retain model: drawn in ink, not in a series colour
 
 
+@dataclass(frozen=True)
+class Line:
+    """One method's values, `y` at each `x`."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
 def look(series: int) -> tuple[str, str]:
     """Colour and marker of the n-th run: both change from one to the next, and 49 differ."""
     return SERIES[series % len(SERIES)], MARKERS[(series + series // len(SERIES)) % len(MARKERS)]
@@ -156,6 +165,31 @@ def curve(name: str, title: str, steps: Sequence[Step], values: Sequence[float |
     axes.set_xlabel("optimiser step")
     known = [value for value in values if value is not None]
     return _svg(figure, name, f"{title}: from {known[0]:.4g} at the first to {known[-1]:.4g} at the last logged step")
+
+
+def lines(name: str, title: str, x_label: str, drawn: Sequence[Line]) -> str:
+    """One quantity of several methods, each a line.
+
+    Args:
+        name: unique on the page, used for element ids.
+        title: what is drawn.
+        x_label: what x is.
+        drawn: the methods, in the order of their colours.
+    """
+    legend = 0.25 * ((len(drawn) + 1) // 2) + 0.1  # inches
+    height = 2.9 + legend
+    figure, axes = _figure(name, 5.2, height)
+    figure.subplots_adjust(left=0.1, right=0.96, bottom=(legend + 0.6) / height, top=1 - 0.36 / height)
+    for i, line in enumerate(drawn):
+        color, marker = look(i)
+        axes.plot(line.x, line.y, color=color, marker=marker, markersize=5, linewidth=1.6, label=_short(line.name))
+    axes.set_ylim(*_span([y for line in drawn for y in line.y]))
+    axes.locator_params(axis="x", integer=True)
+    axes.set_title(title, fontsize=LABEL, loc="left", color=INK)
+    axes.set_xlabel(x_label)
+    figure.legend(loc="lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=LABEL, handletextpad=0.3)
+    said = (f"{printable(line.name)} from {number(line.y[0])} to {number(line.y[-1])}" for line in drawn)
+    return _svg(figure, name, f"{title}: {'; '.join(said)}")
 
 
 def _whiskers(value: float, interval: tuple[float, float] | None) -> list[list[float]] | None:

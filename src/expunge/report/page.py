@@ -69,23 +69,13 @@ def render(comparison: Comparison, redact: bool = False) -> str:
     """The page as HTML."""
     if redact:
         comparison = redacted(comparison)
-    environment = Environment(
-        loader=PackageLoader("expunge.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def source(name: str) -> str:
-        return PackageLoader("expunge.report").get_source(environment, name)[0]
-
-    script = source("page.js")
+    environment = templates()
+    script = source(environment, "page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     verdicts = [judge(run, comparison.target, comparison.retain) for run in comparison.runs]
     judged = [Judged(comparison.runs[i], verdicts[i], i) for i in best_first(comparison.runs, verdicts)]
     return environment.get_template("page.html.j2").render(
-        style=Markup(source("page.css")),
+        style=Markup(source(environment, "page.css")),
         script=Markup(script),
         script_digest=digest,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -112,6 +102,23 @@ def render(comparison: Comparison, redact: bool = False) -> str:
         fingerprints=fingerprints(comparison),
         gaps=gaps(comparison),
     )
+
+
+def templates() -> Environment:
+    """The pages' templates; all text is escaped."""
+    return Environment(
+        loader=PackageLoader("expunge.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def source(environment: Environment, name: str) -> str:
+    """A file beside the templates, as it stands."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
 
 
 def outcome(judged: Sequence[Judged]) -> list[dict[str, Any]]:

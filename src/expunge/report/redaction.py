@@ -31,11 +31,20 @@ Hide = Callable[[str], str]
 
 
 def redact(comparison: Comparison) -> Comparison:
-    """The comparison as a page may show it that others read.
+    """The comparison as a page may show it that others read; see `hiding`."""
+    hide, names = hiding(), _names(comparison)
+    return Comparison(
+        runs=tuple(_model(run, name, hide) for run, name in zip(comparison.runs, names, strict=True)),
+        target=comparison.target and _model(comparison.target, comparison.target.name, hide),
+        retain=comparison.retain and _model(comparison.retain, comparison.retain.name, hide),
+    )
 
-    Each hidden text is replaced by its length and a digest. The digest's salt is drawn for each report and kept
-    nowhere: it cannot be looked up by guessing names, nor linked over two reports. Within a report equal digests mean
-    equal texts, which shows verbatim answers without the words.
+
+def hiding() -> Hide:
+    """A function that replaces a text by its length and a digest.
+
+    The digest's salt is drawn for each report and kept nowhere: it cannot be looked up by guessing names, nor linked
+    over two reports. Within a report equal digests mean equal texts, which shows verbatim answers without the words.
     """
     salt = secrets.token_bytes(32)
 
@@ -45,12 +54,7 @@ def redact(comparison: Comparison) -> Comparison:
         digest = hmac.new(salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:10]
         return f"[hidden: {len(text)} characters, digest {digest}]"
 
-    names = _names(comparison)
-    return Comparison(
-        runs=tuple(_model(run, name, hide) for run, name in zip(comparison.runs, names, strict=True)),
-        target=comparison.target and _model(comparison.target, comparison.target.name, hide),
-        retain=comparison.retain and _model(comparison.retain, comparison.retain.name, hide),
-    )
+    return hide
 
 
 def _names(comparison: Comparison) -> list[str]:

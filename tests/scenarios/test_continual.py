@@ -1,0 +1,79 @@
+"""The continual scenario: its plumbing on a model that knows nothing, and the whole of it."""
+
+import json
+import re
+
+import pytest
+
+from expunge.data import load_rows
+from expunge.ledger import Ledger
+from expunge.scenarios import continual
+from expunge.scenarios.continual import METHODS, small
+from expunge.worlds.corpus import write_world
+from expunge.worlds.new import new_tiny
+
+METRICS = {
+    "forget/known",
+    "forget/chance",
+    "forget/probability",
+    "forget/rougeL_recall",
+    "retain/probability",
+    "retain/rougeL_recall",
+}
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """A folder in which the target model is there already, with random weights."""
+    write_world(tmp_path / "world", continual.PEOPLE, 50, 0)
+    model, words = new_tiny(load_rows(f"{tmp_path / 'world'}:full"))
+    model.save_pretrained(tmp_path / "target")
+    words.save_pretrained(tmp_path / "target")
+    monkeypatch.setattr(continual, "SETTINGS", {**continual.SETTINGS, "max_steps": 1})
+    monkeypatch.setattr(continual, "METHODS", {name: METHODS[name] for name in ("GA", "NPO, reference previous")})
+    return tmp_path
+
+
+def assert_table(out, methods, tasks):
+    table = json.loads((out / "table.json").read_text())
+    assert table["scenario"] == "continual"
+    rows = table["rows"]
+    assert {tuple(row) for row in rows} == {("method", "metric", "value", "ci95", "n", "seed")}
+    expected = METRICS | {f"{metric}@{task}" for metric in METRICS for task in range(1, tasks + 1)}
+    assert {(row["method"], row["metric"]) for row in rows} == {(m, metric) for m in methods for metric in expected}
+    sizes = {row["metric"]: row["n"] for row in rows}
+    assert [sizes[f"forget/known@{task}"] for task in range(1, tasks + 1)] == [10 * t for t in range(1, tasks + 1)]
+    html = (out / "report.html").read_text()
+    assert all(method in html for method in methods)
+    assert html.count("<svg") == 4
+    return rows
+
+
+def test_each_task_is_a_request_to_the_ledger_of_each_method(prepared):
+    small(prepared, 0, True, print, tasks=2)
+    assert_table(prepared, ["GA", "NPO, reference previous"], 2)
+    drifting = Ledger(prepared / "ledgers" / "NPO-reference-previous").timeline()
+    assert drifting.init["reference"] == "previous"
+    assert drifting.processed == ["task-1", "task-2"]
+    people = [load_rows(prepared / "requests" / f"task-{task}.jsonl") for task in (1, 2)]
+    assert [len(rows) for rows in people] == [10, 10]
+    assert not {row.key for row in people[0]} & {row.key for row in people[1]}
+    heads = {path: Ledger(path).timeline().head for path in (prepared / "ledgers").iterdir() if path.is_dir()}
+    small(prepared, 0, True, print, tasks=2)  # the same again: nothing is left to do
+    assert heads == {path: Ledger(path).timeline().head for path in heads}
+
+
+def test_what_there_is_not(expunge, tmp_path):
+    assert "continual" in expunge("scenario", "continuous", "--small", "--out", tmp_path, code=2).err
+    assert "--small" in expunge("scenario", "continual", "--out", tmp_path, code=2).err
+    assert re.search(r"continual\n.*\n.*2410\.08109", expunge("scenarios").out)
+
+
+@pytest.mark.slow
+def test_the_small_form_by_its_command(expunge, tmp_path):
+    expunge("scenario", "continual", "--small", "--quiet", "--out", tmp_path)
+    rows = assert_table(tmp_path, METHODS, 10)
+    known = {row["method"]: row["value"] for row in rows if row["metric"] == "forget/known@1"}
+    kept = {row["method"]: row["value"] for row in rows if row["metric"] == "retain/rougeL_recall"}
+    assert kept["GA"] < 0.5 < kept["ME+GD"]
+    assert known["ME+GD"] < 1
