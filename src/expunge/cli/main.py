@@ -1,6 +1,7 @@
 """The `expunge` command: errors without tracebacks.
 
-Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard, 130 interrupted.
+Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard, 4 a sweep with
+runs that are not done, 130 interrupted.
 """
 
 import atexit
@@ -24,6 +25,7 @@ from expunge.cli.lists import recipes, suites
 from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
+from expunge.cli.sweep import sweep
 from expunge.cli.train import finetune, unlearn
 from expunge.cli.verify import verify
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
@@ -46,6 +48,7 @@ for command in (
     unlearn,
     finetune,
     loss,
+    sweep,
     attack,
     verify,
     merge,
