@@ -185,7 +185,7 @@ def _methods(plan: Sweep, where: str) -> Iterator[Method]:
     if plan.objectives or plan.grid or not plan.runs:
         for objective in plan.objectives or [plan.objective]:
             for combination in itertools.product(*plan.grid.values()):
-                varied = dict(zip(plan.grid, combination, strict=True))
+                varied = dict(zip(plan.grid, map(_number, combination), strict=True))
                 yield _method(plan, None, {"objective": objective} | varied, f"{where}: grid")
     for number, entry in enumerate(plan.runs):
         values = dict(entry)
@@ -217,9 +217,17 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """`train: {learning_rate: 1.0e-4}` as `train.learning_rate`, so that the file's other settings stay."""
     for key, value in values.items():
         if key in SECTIONS and key != "objective" and isinstance(value, dict):
-            yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+            yield from ((f"{key}.{name}", _number(inner)) for name, inner in value.items())
         else:
-            yield key, value
+            yield key, _number(value)
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 1e-4, without a point, as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _told(value: Any) -> str:

@@ -52,7 +52,9 @@ def sweep(
     _make(out, Path(file))
     try:
         study = SweepStudy(str(plan.name), storage, out)
-        say(f"{len(runs)} runs. The target model is measured first{', and the retain model' * bool(plan.retain_model)}.")
+        say(
+            f"{len(runs)} runs. The target model is measured first{', and the retain model' * bool(plan.retain_model)}."
+        )
         measured = measure_models(plan, out)
         study.begin(runs, measured.model.fingerprint)
         for name, outcome in study.outcomes().items():
@@ -64,7 +66,9 @@ def sweep(
             _start(workers, file, out, storage)
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted("interrupted. What is done is kept: continue with the same command.") from error
-    return write(plan, runs, study, out)
+    table = write(plan, runs, study, out)
+    write_picture(out, table)
+    return table
 
 
 def take_runs(plan: Sweep, runs: Sequence[Run], study: SweepStudy, out: Path, say: Callable[[str], None]) -> None:
@@ -84,7 +88,7 @@ def worker(file: str | Path, out: str | Path, storage: str | None, say: Callable
 
 
 def write(plan: Sweep, runs: Sequence[Run], study: SweepStudy, out: Path) -> list[Line]:
-    """Write tables and picture of what there is so far."""
+    """Write the tables of what there is so far."""
     place, outcomes = out / MODELS, study.outcomes()
     files: dict[Role, Path] = {"target": place / RESULTS}
     if plan.retain_model is not None:
@@ -96,7 +100,6 @@ def write(plan: Sweep, runs: Sequence[Run], study: SweepStudy, out: Path) -> lis
     }
     table = lines(models, runs, outcomes)
     write_tables(out, table, runs, outcomes)
-    write_picture(out, table)
     return table
 
 

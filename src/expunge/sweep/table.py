@@ -19,7 +19,7 @@ from expunge.sweep.study import Outcome
 
 UTILITIES = ("model_utility", "model_utility_partial", "retain_utility", "retain_utility_partial")
 EFFICACIES = ("forget_efficacy", "forget_efficacy_partial")
-FORGET_METRICS = ("forget/fact_accuracy", "forget/rougeL_recall", "forget/rougeL_recall_unicode", "forget/probability")
+FORGET_METRICS = ("forget/fact_accuracy", "forget/rougeL_recall", "forget/probability")
 """What stands for forgetting where a suite has no forget efficacy; lower is better."""
 QUALITY = "forget_quality"
 

@@ -1,8 +1,8 @@
 """A worker: takes one run after the other, unlearns, measures, attacks, and writes down what came of it.
 
-    OUT/models/results.json        the target model's; beside it results.retain.json
-    OUT/models/attack.json         what attacks found on both
-    OUT/runs/<name>/               a run directory as of `expunge unlearn`, with results.json and attack.json
+OUT/models/results.json        the target model's; beside it results.retain.json
+OUT/models/attack.json         what attacks found on both
+OUT/runs/<name>/               a run directory as of `expunge unlearn`, with results.json and attack.json
 """
 
 import gc
