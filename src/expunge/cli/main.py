@@ -28,6 +28,7 @@ from expunge.cli.report import report
 from expunge.cli.sweep import sweep
 from expunge.cli.train import finetune, unlearn
 from expunge.cli.verify import verify
+from expunge.cli.view import view
 from expunge.errors import InputError, Interrupted, NonFiniteLoss
 
 # What torch says of a file that it could not write to its end.
@@ -53,6 +54,7 @@ for command in (
     verify,
     merge,
     report,
+    view,
     compare,
     methods,
     suites,
