@@ -1,5 +1,7 @@
 """From a sweep's file to its runs, and what is refused before anything is loaded."""
 
+from pathlib import Path
+
 import pytest
 
 from expunge.errors import InputError
@@ -64,3 +66,9 @@ def test_what_cannot_be_used_is_named(sweep_file, changes, words):
     with pytest.raises(InputError) as refused:
         read_sweep(sweep_file(**changes))
     assert words in str(refused.value)
+
+
+def test_the_example_is_a_sweep_of_seven_methods_and_three_seeds():
+    runs = read_sweep(Path(__file__).parents[2] / "examples" / "sweep.yaml")[1]
+    assert len({run.method for run in runs}) == 7
+    assert len(runs) == 21

@@ -1,5 +1,6 @@
 """What is served, to whom, and what is not."""
 
+import http.client
 import json
 import os
 import re
@@ -14,7 +15,9 @@ import pytest
 
 from attacks.small import PEOPLE
 from expunge.evaluation import load_results
+from expunge.view.chat import Chat
 from expunge.view.run import PAGE
+from view.conftest import TOKEN
 
 
 def generations(run, results="results.json"):
@@ -188,6 +191,32 @@ def test_one_model_is_called_at_a_time(run, serve):
         chat.Chat._answer = real
     assert len(seen) == 3
     assert max(most) == 1
+
+
+def test_an_answer_that_is_stopped_ends_soon_and_the_second_model_is_not_asked(model_folder):
+    chat = Chat(str(model_folder), model_folder)  # it knows nothing, and babbles on
+    whole = [event for event in chat.answers("Who?", [], threading.Event()) if "text" in event]
+    stopped, begun = threading.Event(), []
+    for event in chat.answers("Who?", [], stopped):
+        begun.append(event)
+        if "text" in event:
+            stopped.set()
+    assert {event["model"] for event in begun} == {"target"}
+    assert len([event for event in begun if "text" in event]) < len(whole) / 4
+
+
+def test_a_reader_that_leaves_holds_nobody_up(run, serve, model_folder):
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(re.sub(r"^model: .*", f"model: {model_folder}", recipe, flags=re.MULTILINE))
+    served = serve(run)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=120)
+    connection.request("POST", f"/{TOKEN}/chat", json.dumps({"prompt": "Who?"}))
+    answer = connection.getresponse()
+    while b'"text"' not in answer.readline():
+        pass
+    answer.close()
+    connection.close()
+    assert served.chat(PEOPLE[0].prompt)[0]["unlearned"] == generations(run)[PEOPLE[0].prompt]
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,15 @@ def application(run: ViewedRun, token: str) -> Starlette:
         except InputError as error:
             return JSONResponse({"error": str(error)}, 400)
         stopped = threading.Event()
+        answers = chat.answers(prompt, history, stopped)
 
         async def events() -> AsyncIterator[str]:
             try:
-                async for event in iterate_in_threadpool(chat.answers(prompt, history, stopped)):
+                async for event in iterate_in_threadpool(answers):
                     yield json.dumps(event) + "\n"
-            finally:
+            finally:  # also where the reader has left
                 stopped.set()
+                threading.Thread(target=answers.close).start()  # it waits for the token under way
 
         return StreamingResponse(events(), media_type="application/x-ndjson")
 

@@ -6,10 +6,10 @@ gets the answer that stands in the table of examples.
 
 import gc
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from expunge.errors import InputError
 
@@ -40,7 +40,9 @@ class Chat:
         self._loaded: dict[Role, tuple[PreTrainedModel, PreTrainedTokenizerBase]] = {}
         self._one_call = threading.Lock()
 
-    def answers(self, prompt: str, history: Sequence[Mapping[str, str]], stopped: threading.Event) -> Iterator[Event]:
+    def answers(
+        self, prompt: str, history: Sequence[Mapping[str, str]], stopped: threading.Event
+    ) -> Generator[Event, None, None]:
         """Let the models that are there answer, one at a time over all callers.
 
         Args:
@@ -58,7 +60,7 @@ class Chat:
                     yield from self._answer(role, prompt, history, stopped)
                 except InputError as error:
                     yield {"model": role, "gone": str(error)}
-                except (RuntimeError, MemoryError) as error:  # too little memory, mostly
+                except Exception as error:  # too little memory, or whatever a model's code does
                     self._loaded.pop(role, None)
                     gc.collect()
                     yield {"model": role, "gone": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
@@ -89,15 +91,14 @@ class Chat:
     ) -> Iterator[Event]:
         model, tokenizer = self._load(role)
         import torch
-        from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+        from transformers import GenerationConfig, StoppingCriteriaList, TextIteratorStreamer
 
         from expunge.data import Row, Turn, encode_prompt
         from expunge.evaluation.passes.generate import stop_tokens
         from expunge.models import context_length
 
-        class Stopped(StoppingCriteria):
-            def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-                return torch.full((len(input_ids),), stopped.is_set(), dtype=torch.bool, device=input_ids.device)
+        def ended(so_far: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            return torch.full((len(so_far),), stopped.is_set(), dtype=torch.bool, device=so_far.device)
 
         style = self._written()
         turns = [
@@ -119,12 +120,12 @@ class Chat:
         def generate() -> None:
             try:
                 with torch.inference_mode():
-                    model.generate(
+                    cast(Any, model).generate(
                         asked,
                         attention_mask=torch.ones_like(asked),
                         generation_config=settings,
                         streamer=streamer,
-                        stopping_criteria=StoppingCriteriaList([Stopped()]),
+                        stopping_criteria=StoppingCriteriaList([cast(Any, ended)]),
                     )
             except Exception as error:  # it is raised where the answer is awaited
                 failed.append(error)
