@@ -15,6 +15,7 @@ import pytest
 
 from attacks.small import PEOPLE
 from expunge.evaluation import load_results
+from expunge.report import write_report
 from expunge.view.chat import Chat
 from expunge.view.run import PAGE
 from view.conftest import TOKEN
@@ -124,6 +125,15 @@ def test_a_redacted_view_shows_no_text_of_the_forget_set_and_no_name(run, serve)
         # What the target says to other questions is shown, as in a redacted report.
         assert path == "report" or not any(row.completion in text for row in PEOPLE)
         assert str(run.parent.parent) not in text
+    assert served.rows("set=forget")["rows"][0]["prompt"].startswith("[hidden: ")
+    assert served.get("chat", body=json.dumps({"prompt": "Where was Ada born?"}))[0] == 403
+
+
+def test_a_run_whose_own_report_is_redacted_is_shown_redacted(run, serve):
+    write_report([run], run / "report.html")
+    assert serve(run).rows("set=forget")["rows"][0]["prompt"] == PEOPLE[0].prompt
+    write_report([run], run / "report.html", redact=True)
+    served = serve(run)
     assert served.rows("set=forget")["rows"][0]["prompt"].startswith("[hidden: ")
     assert served.get("chat", body=json.dumps({"prompt": "Where was Ada born?"}))[0] == 403
 

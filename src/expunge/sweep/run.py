@@ -13,12 +13,12 @@ from expunge.errors import InputError, Interrupted
 from expunge.evaluation import load_results
 from expunge.evaluation.results.schema import read_object
 from expunge.files import whole_file
-from expunge.runs import RESULTS, companion_path
+from expunge.runs import ATTACK, RESULTS, companion_path
 from expunge.sweep.picture import write_picture
 from expunge.sweep.plan import Run, Sweep, read_sweep
 from expunge.sweep.study import Outcome, SweepStudy
 from expunge.sweep.table import Line, leading, lines, write_tables
-from expunge.sweep.work import ATTACK, MODELS, RUNS, attacked_numbers, drop_weights, measure_models, numbers_of, work
+from expunge.sweep.work import MODELS, RUNS, attacked_numbers, drop_weights, measure_models, numbers_of, work
 
 FILE = "sweep.yaml"  # a copy of the sweep's file
 

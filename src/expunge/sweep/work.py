@@ -23,13 +23,13 @@ from expunge.errors import InputError, NonFiniteLoss
 from expunge.evaluation import ComparedWith, Execution, Results, evaluate, load_results
 from expunge.evaluation.suites import find_suite
 from expunge.evaluation.suites.sets import load_sets
-from expunge.runs import ADAPTER, ENVIRONMENT, MODEL, RECIPE, RESULTS, companion_path, unfinished
+from expunge.runs import ADAPTER, ATTACK, ENVIRONMENT, MODEL, RECIPE, RESULTS, companion_path, unfinished
 from expunge.sweep.plan import Run, Sweep
 from expunge.sweep.study import Outcome, SweepStudy
 from expunge.training.evidence import changed_settings
 from expunge.training.run import unlearn
 
-MODELS, RUNS, ATTACK = "models", "runs", "attack.json"
+MODELS, RUNS = "models", "runs"
 POLL = 2.0  # seconds between two looks at what other workers are doing
 
 

@@ -17,7 +17,7 @@ from expunge.report.load import load_comparison, results_file
 from expunge.report.page import render
 from expunge.report.redaction import redact
 from expunge.report.words import set_label, wording
-from expunge.runs import RESULTS, companion_path, table_path
+from expunge.runs import RECIPE, RESULTS, VERDICT, companion_path, is_redacted, table_path
 
 MOST_SIBLINGS = 24
 """More names than this cannot be told apart in the figure."""
@@ -57,7 +57,8 @@ class ViewedRun:
 
     Args:
         run: the run folder.
-        hidden: whether texts of forget sets and names are hidden, as in a redacted report.
+        hidden: whether texts of forget sets and names are hidden, as in a redacted report; they always are where the
+            run's own report is one.
 
     Raises:
         InputError: it has not been measured.
@@ -66,7 +67,7 @@ class ViewedRun:
     def __init__(self, run: Path, hidden: bool = False) -> None:
         self.results = results_file(run)
         self.folder = self.results.parent
-        self.hidden = hidden
+        self.hidden = hidden or is_redacted(self.folder)
         self._reading = threading.RLock()  # matplotlib's settings are global
         self._read: tuple[Any, Comparison] | None = None
 
@@ -84,7 +85,7 @@ class ViewedRun:
         """The run, with target and retain model where they were measured."""
         with self._reading:
             files = [self.results, *(companion_path(self.results, role) for role in ("target", "retain"))]
-            files += [table_path(file) for file in files]
+            files += [*map(table_path, files), self.folder / RECIPE, self.folder / VERDICT]
             seen = [file.stat().st_mtime_ns if file.is_file() else None for file in files]
             if self._read is None or self._read[0] != seen:
                 self._read = seen, load_comparison([self.results])
