@@ -28,7 +28,7 @@ class Sweep(Recipe):
     """A recipe, what varies in it, and how the models are measured.
 
     Attributes:
-        name: of the study in its storage; default: the file's.
+        name: of the study; where several share a database, each needs one.
         objectives: names, or mappings with options, as `objective`.
         grid: values by dotted key of a recipe; each combination is tried with each objective.
         runs: more to try, each a mapping of a recipe's keys over the file's own, with a `name` if it shall have one.
@@ -41,7 +41,7 @@ class Sweep(Recipe):
         keep: whether a run's weights stay once it is measured.
     """
 
-    name: str | None = None
+    name: Annotated[str, Field(min_length=1)] = "sweep"
     objectives: list[str | dict[str, Any]] = Field(default_factory=list)
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     runs: list[dict[str, Any]] = Field(default_factory=list)
@@ -126,7 +126,6 @@ def read_sweep(file: str | Path) -> tuple[Sweep, list[Run]]:
         plan = Sweep.model_validate(read_mapping(file))
     except ValidationError as error:
         raise explained(str(file), error, Sweep) from error
-    plan = plan.model_copy(update={"name": plan.name or Path(file).stem})
     return plan, planned_runs(plan, str(file))
 
 

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -50,13 +51,14 @@ def sweep(
     out = Path(out)
     plan, runs = read_sweep(file)
     _make(out, Path(file))
-    try:
-        study = SweepStudy(str(plan.name), storage, out)
+    with _continued():
+        study = SweepStudy(plan.name, storage, out)
         say(
             f"{len(runs)} runs. The target model is measured first{', and the retain model' * bool(plan.retain_model)}."
         )
         measured = measure_models(plan, out)
         study.begin(runs, measured.model.fingerprint)
+        _copy(Path(file), out)
         for name, outcome in study.outcomes().items():
             if outcome is not None and plan.keep == "none":
                 drop_weights(out / RUNS / name)  # a kill came between the two
@@ -64,8 +66,6 @@ def sweep(
             take_runs(plan, runs, study, out, say)
         else:
             _start(workers, file, out, storage)
-    except (Interrupted, KeyboardInterrupt) as error:
-        raise Interrupted("interrupted. What is done is kept: continue with the same command.") from error
     table = write(plan, runs, study, out)
     write_picture(out, table)
     return table
@@ -84,7 +84,8 @@ def take_runs(plan: Sweep, runs: Sequence[Run], study: SweepStudy, out: Path, sa
 def worker(file: str | Path, out: str | Path, storage: str | None, say: Callable[[str], None]) -> None:
     """One of the processes that `sweep` starts: the models are measured, and the runs are in the study."""
     plan, runs = read_sweep(file)
-    take_runs(plan, runs, SweepStudy(str(plan.name), storage, Path(out)), Path(out), say)
+    with _continued():
+        take_runs(plan, runs, SweepStudy(plan.name, storage, Path(out)), Path(out), say)
 
 
 def write(plan: Sweep, runs: Sequence[Run], study: SweepStudy, out: Path) -> list[Line]:
@@ -108,8 +109,22 @@ def _make(out: Path, file: Path) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / FILE).is_file()):
         raise InputError(f"{out} holds something else than a sweep. Choose another --out, or remove it first.")
     out.mkdir(parents=True, exist_ok=True)
+    if not (out / FILE).is_file():
+        _copy(file, out)
+
+
+def _copy(file: Path, out: Path) -> None:
     with whole_file(out / FILE) as part:
         part.write_text(file.read_text(encoding="utf-8") if file.is_file() else f"# {file}\n", encoding="utf-8")
+
+
+@contextmanager
+def _continued() -> Iterator[None]:
+    """Say of an interruption how a sweep is continued, not how its run is."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise Interrupted("interrupted. What is done is kept: continue with the same command.") from error
 
 
 def _in_words(outcome: Outcome, table: Sequence[Line]) -> str:

@@ -23,6 +23,7 @@ from expunge.errors import InputError, NonFiniteLoss
 from expunge.evaluation import ComparedWith, Execution, Results, evaluate, load_results
 from expunge.evaluation.suites import find_suite
 from expunge.evaluation.suites.sets import load_sets
+from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.runs import ADAPTER, ATTACK, ENVIRONMENT, MODEL, RECIPE, RESULTS, companion_path, unfinished
 from expunge.sweep.plan import Run, Sweep
 from expunge.sweep.study import Outcome, SweepStudy
@@ -199,7 +200,8 @@ def _measure(plan: Sweep, run: Run, folder: Path) -> dict[str, float | None]:
 def _attack(plan: Sweep, models: dict[Role, str], seed: int, out: Path) -> list[AttackRow]:
     """Attack models with the rows that they were measured on."""
     questions = plan.questions()
-    sets = load_sets(questions, find_suite(questions.suite)).sets
+    suite = find_suite(questions.suite)
+    sets = {} if isinstance(suite, HarnessSuite) else load_sets(questions, suite).sets
     data = AttackData(
         sets.get("forget") or load_rows(plan.forget),
         load_rows(plan.retain) if plan.retain else (),
