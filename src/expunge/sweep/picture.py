@@ -1,7 +1,7 @@
 """The picture of a sweep: what is kept against what is forgotten, a point for each method with bars over its seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b8578f", "#8a6d00", "#3d7fbf", "#7a4fb5")
 REFERENCE = {"target": "*", "retain": "8"}
 INK, GRID = "#16191d", "#d9dde2"
+LEAST_SPAN = 0.2  # of an axis: noise must not look like a difference
 LEAST_P = 1e-20  # smaller p-values are drawn at the bottom
 
 
@@ -78,6 +79,9 @@ def _draw(axes: Any, table: Sequence[Line], x: str, y: str) -> None:
             label=_words(line, drawn),
             **style,
         )
+    _widen(axes.get_xlim, axes.set_xlim)
+    if y != QUALITY:
+        _widen(axes.get_ylim, axes.set_ylim)
     axes.set_xlabel(f"{label(x)} (higher is better)")
     axes.set_ylabel(f"{label(y)} ({better(y)} is better)")
     if y == QUALITY:
@@ -90,6 +94,13 @@ def _draw(axes: Any, table: Sequence[Line], x: str, y: str) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def _widen(limits: Callable[[], tuple[float, float]], set_to: Callable[[float, float], Any]) -> None:
+    low, high = limits()
+    if high - low < LEAST_SPAN:
+        middle = (low + high) / 2
+        set_to(middle - LEAST_SPAN / 2, middle + LEAST_SPAN / 2)
 
 
 def _height(one: Spread, name: str) -> float:

@@ -204,5 +204,6 @@ def _head(name: str) -> str:
 def _number(one: Spread | None, with_n: bool) -> str:
     if one is None:
         return "–"
-    mean = f"{one.mean:.3g}" if 0 < abs(one.mean) < 0.01 else f"{one.mean:.3f}"
-    return mean if not with_n else f"{mean} (n=1)" if one.std is None else f"{mean} ± {one.std:.3f} (n={one.n})"
+    form = ".1e" if 0 < abs(one.mean) < 0.001 else ".3f"  # p-values
+    mean = f"{one.mean:{form}}"
+    return mean if not with_n else f"{mean} (n=1)" if one.std is None else f"{mean} ± {one.std:{form}} (n={one.n})"
