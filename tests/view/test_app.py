@@ -125,7 +125,9 @@ def test_a_redacted_view_shows_no_text_of_the_forget_set_and_no_name(run, serve)
         # What the target says to other questions is shown, as in a redacted report.
         assert path == "report" or not any(row.completion in text for row in PEOPLE)
         assert str(run.parent.parent) not in text
-    assert served.rows("set=forget")["rows"][0]["prompt"].startswith("[hidden: ")
+    hidden = served.rows("set=forget")["rows"][0]["prompt"]
+    assert hidden.startswith("[hidden: ")
+    assert served.rows(f"q={hidden.split()[-1][:-1]}")["found"] == 1  # a digest can be looked for
     assert served.get("chat", body=json.dumps({"prompt": "Where was Ada born?"}))[0] == 403
 
 

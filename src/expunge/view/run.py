@@ -70,6 +70,7 @@ class ViewedRun:
         self.hidden = hidden or is_redacted(self.folder)
         self._reading = threading.RLock()  # matplotlib's settings are global
         self._read: tuple[Any, Comparison] | None = None
+        self._found: tuple[Comparison, list[Shown]] | None = None
 
     @property
     def name(self) -> str:
@@ -133,7 +134,14 @@ class ViewedRun:
         }
 
     def _rows(self) -> list[Shown]:
-        comparison = redact(self.comparison()) if self.hidden else self.comparison()
+        """All rows; the same, digests of hidden texts too, until the files change."""
+        with self._reading:
+            comparison = self.comparison()
+            if self._found is None or self._found[0] is not comparison:
+                self._found = comparison, self._rows_of(redact(comparison) if self.hidden else comparison)
+            return self._found[1]
+
+    def _rows_of(self, comparison: Comparison) -> list[Shown]:
         models = {"before": comparison.target, "after": comparison.runs[0], "retain model": comparison.retain}
         of = {
             name: {(example.set, example.index): example for example in model.examples}
