@@ -34,6 +34,8 @@ ROOMS = {
     "evaluation": {"models", "data", "objectives", "metrics"},
     "attacks": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "forget": {"report", "attacks", "evaluation", "training", "models", "data", "objectives", "metrics"},
+    "sweep": {"report", "attacks", "evaluation", "training", "models", "data", "objectives", "metrics"},
+    "view": {"report", "evaluation", "training", "models", "data", "objectives", "metrics"},
     "worlds": {"models", "data", "objectives", "metrics"},
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "ledger": {
@@ -66,6 +68,8 @@ ROOMS = {
         "attacks",
         "forget",
         "report",
+        "sweep",
+        "view",
         "worlds",
         "evaluation",
         "training",

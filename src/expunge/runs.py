@@ -88,8 +88,14 @@ def companion_path(results: str | Path, role: str) -> Path:
 def held_texts(run: Path) -> list[Path]:
     """What a run folder still holds of what was to be forgotten."""
     report = run / REPORT
-    shown = report.is_file() and REDACTED not in report.read_text(encoding="utf-8", errors="replace")[:4000]
+    shown = report.is_file() and not is_redacted(run)
     return [path for pattern in PURGED for path in sorted(run.glob(pattern))] + [report] * shown
+
+
+def is_redacted(run: Path) -> bool:
+    """Whether a run's own report hides what was to be forgotten."""
+    report = run / REPORT
+    return report.is_file() and REDACTED in report.read_text(encoding="utf-8", errors="replace")[:4000]
 
 
 def left_behind(run: Path) -> list[Path]:

@@ -33,6 +33,8 @@ def asked(monkeypatch):
         ("~/models/target", None),
         ("models/target/model/deeper", None),
         ("no model", None),
+        ("./elsewhere", None),
+        ("elsewhere-", None),  # one word, but none that the Hub allows
     ],
 )
 def test_a_mistyped_path_is_not_looked_up(asked, tmp_path, monkeypatch, path, near):

@@ -1,7 +1,7 @@
 """The `expunge` command: errors without tracebacks.
 
-Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard (or by
-a ledger's regression), 130 interrupted.
+Exit codes: 0 done, 1 no space or no access on a disk, 2 bad input, 3 stopped by the guard (or by a ledger's
+regression), 4 a sweep with runs that are not done, 130 interrupted.
 """
 
 import atexit
@@ -28,8 +28,10 @@ from expunge.cli.merge import merge
 from expunge.cli.purge import purge
 from expunge.cli.report import report
 from expunge.cli.scenario import scenario, scenarios
+from expunge.cli.sweep import sweep
 from expunge.cli.train import finetune, unlearn
 from expunge.cli.verify import verify
+from expunge.cli.view import view
 from expunge.errors import InputError, Interrupted, NonFiniteLoss, Regression
 
 # What torch says of a file that it could not write to its end.
@@ -52,10 +54,12 @@ for command in (
     unlearn,
     finetune,
     loss,
+    sweep,
     attack,
     verify,
     merge,
     report,
+    view,
     compare,
     methods,
     suites,

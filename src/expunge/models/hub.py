@@ -21,9 +21,11 @@ def check_hub_name(text: str) -> str:
         InputError: It is a path, or there is no such model; with the folders here of nearly the same name.
     """
     path = Path(text)
-    cached = NAME.fullmatch(text) is not None and any(has_file(text, mark, local_files_only=True) for mark in MARKS)
-    if cached:
-        return text
+    try:
+        if NAME.fullmatch(text) and any(has_file(text, mark, local_files_only=True) for mark in MARKS):
+            return text
+    except ValueError:  # a path such as ./model: no name that the Hub allows
+        pass
     if path.exists() or not NAME.fullmatch(text) or text.startswith(".") or ("/" in text and path.parent.is_dir()):
         raise InputError(f"{text}: no such model folder.{_near(path)}")
     try:

@@ -178,7 +178,13 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
     Raises:
         InputError: The file cannot be read, or a key or value is wrong; the message names it.
     """
-    values = _read(path) if path is not None else {}
+    values = read_mapping(path) if path is not None else {}
+    return recipe_of(overridden(values, overrides), str(path or "recipe"))
+
+
+def overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values with options over them, by dotted key; options of a section leave its others as they are."""
+    values = dict(values)
     for key, value in overrides.items():
         section, _, name = key.partition(".")
         if not name:
@@ -188,11 +194,23 @@ def read_recipe(path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
         if section == "objective" and isinstance(held, str):
             held = {"name": held}
         values[section] = {**(held or {}), name: value}
-    where = str(path or "recipe")
+    return values
+
+
+def recipe_of(values: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe of plain values, checked as far as that goes before anything is loaded.
+
+    Args:
+        values: By key, as in the file.
+        where: What to name in errors.
+
+    Raises:
+        InputError: A key or value is wrong; the message names it.
+    """
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise _explain(where, error) from error
+        raise explained(where, error, Recipe) from error
     if recipe.quantization and recipe.lora is None:
         raise InputError(f"{where}: quantized weights cannot be trained; quantization needs an adapter, e.g. lora.r=8.")
     if not custom_names(recipe.objective_name):  # a custom file is run where the recipe is
@@ -244,7 +262,12 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The values of a YAML file, or of a recipe that comes with expunge, unchecked.
+
+    Raises:
+        InputError: There is none, or it cannot be read as a mapping.
+    """
     source: Traversable | Path = Path(path)
     known = shipped_recipes()
     if not Path(path).exists() and Path(path).suffix not in (".yaml", ".yml"):
@@ -262,12 +285,14 @@ def _read(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _explain(where: str, error: ValidationError) -> InputError:
+def explained(where: str, error: ValidationError, kind: type[BaseModel]) -> InputError:
+    """What is wrong with the values of a recipe, or of a file that has a recipe's keys and others."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        fields = Lora.model_fields if path.startswith("lora.") else Recipe.model_fields
+        fields = Lora.model_fields if path.startswith("lora.") else kind.model_fields
         return InputError(f"{where}: {unknown('key', path.rpartition('.')[2], fields)}")
     if first["type"] == "missing":
-        return InputError(f"{where}: {path!r} is missing. Give it in the recipe or as --{path}.")
+        by_option = f" or as --{path}" if kind is Recipe else ""
+        return InputError(f"{where}: {path!r} is missing. Give it in the recipe{by_option}.")
     return InputError(f"{where}: {path}: {first['msg'].lower()}.")
