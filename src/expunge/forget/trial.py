@@ -149,7 +149,7 @@ class _Looking(TrainerCallback):
         gone = look.known <= NO_BETTER and look.lost <= yard.most_lost
         if gone:
             self._since = epoch if self._since is None else self._since
-        if (gone and (epoch - (self._since or 0)) % EVERY == 0) or (last and look.lost <= 2 * yard.most_lost):
+        if (gone and (epoch - (self._since or 0)) % EVERY == 0) or (last and look.lost <= HOPELESS * yard.most_lost):
             tried = {PLAIN: plain, **_attacked(model, words, yard)}
             shares = {name: above_chance(values) for name, values in tried.items()}
             look.setting = max(shares, key=lambda name: shares[name])

@@ -36,7 +36,8 @@ WEIGHTS = (0.05, 1.0)
 FIRST_WEIGHTS = {"ME+GD": 0.1, "NPO+GD": 0.3}
 RESETS = (0.5, 0.7, 0.85)
 CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
-RESET_PASSES = 10
+RESET_PASSES, RESET_FACTOR = 10, 7.0
+"""Over the kept rows, learned again from far away at a rate so many times as large (docs/removal.md)."""
 BATCH_ROWS = 8
 
 
@@ -155,7 +156,7 @@ def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
         reset = trial.suggest_categorical("reset", RESETS)
         objective = {"name": name, "reset": reset, **({"every": 4} if plan.recipe.anchor else {})}
         schedule = {"lr_scheduler_type": "warmup_stable_decay", "warmup_steps": 5, "save_strategy": "no"}
-        train = {**shared, **schedule, "learning_rate": 4 * plan.rate(), "num_train_epochs": RESET_PASSES}
+        train = {**shared, **schedule, "learning_rate": RESET_FACTOR * plan.rate(), "num_train_epochs": RESET_PASSES}
         return plan.recipe.model_copy(update={"objective": objective, "train": train})
     rate = trial.suggest_float("rate", plan.rate() / AROUND, plan.rate() * AROUND, log=True)
     weight = trial.suggest_float("weight", *WEIGHTS, log=True)
