@@ -11,10 +11,13 @@ the tests); the source is changed in a copy, never where it stands.
 
 import argparse
 import ast
+import compileall
 import contextlib
+import gc
 import importlib
 import json
 import os
+import py_compile
 import random
 import shutil
 import signal
@@ -46,8 +49,17 @@ TESTS = {
     "worlds": ["tests/worlds"],
 }
 LIBRARIES = (
-    *("hypothesis", "pytest", "accelerate", "datasets", "matplotlib.pyplot", "nltk", "peft", "pydantic", "sacrebleu"),
-    *("pyarrow.parquet", "rich.console", "rouge_score.rouge_scorer", "scipy.stats", "transformers", "typer.testing"),
+    *("hypothesis", "pytest", "accelerate", "datasets", "matplotlib.pyplot", "nltk", "peft", "sacrebleu"),
+    *(
+        "pydantic.dataclasses",
+        "pydantic.type_adapter",
+        "pyarrow.parquet",
+        "rich.console",
+        "rouge_score.rouge_scorer",
+        "scipy.stats",
+        "transformers",
+        "typer.testing",
+    ),
     *("transformers.models.llama.modeling_llama", "transformers.trainer", "transformers.models.bert.modeling_bert"),
 )
 COMPARISONS = {
@@ -321,7 +333,8 @@ def _watch(tests: list[str], copy: Path, found: Path) -> int:
     """In a child: run tests on the copy and write down what they run."""
     watch = Watch(copy)
     code = _pytest(["-m", "not slow", *tests], copy, watch)
-    found.write_text(json.dumps(watch.learned())); Path("/tmp/mut/learned.json").write_text(found.read_text())
+    found.write_text(json.dumps(watch.learned()))
+    Path("/tmp/mut/learned.json").write_text(found.read_text())
     return code
 
 
@@ -332,7 +345,9 @@ def _pytest(arguments: list[str], copy: Path, plugin: object) -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    return int(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments], plugins=[plugin]))
+    return int(
+        pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments], plugins=[plugin])
+    )
 
 
 @contextlib.contextmanager
@@ -359,8 +374,10 @@ def main() -> None:
     sys.dont_write_bytecode = True
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.freeze()  # what is there already need not be looked through in every child
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(shutil.copytree(HOME / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__")))
+        compileall.compile_dir(copy, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         for name in options.rooms:
             faults = faults_of(copy / "expunge" / name, copy)
             if options.again:
