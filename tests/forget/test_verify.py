@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tinymodels as tiny
 from expunge.attacks.ask import ask
 from expunge.cli.main import main
 from expunge.evaluation.results.seal import check_seal
+from expunge.forget import Verdict
 from expunge.forget.controls import controls
 from expunge.forget.knowledge import METRICS, known, with_controls
 from forget.small import FORGET, RETAIN, WORDS, born, learned
@@ -24,7 +26,13 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verified")
     save(learned(FORGET + RETAIN, 150, learned(FORGET + RETAIN, 300), 1e-3), folder / "target")
     save(learned(RETAIN, 250), folder / "retain")
-    for name, rows in (("forget", FORGET), ("few", FORGET[:3]), ("keep", RETAIN)):
+    for name, rows in (
+        ("forget", FORGET),
+        ("few", FORGET[:3]),
+        ("two", FORGET[:2]),
+        ("one", FORGET[:1]),
+        ("keep", RETAIN),
+    ):
         lines = [json.dumps({"question": r.prompt, "answer": r.completion, **r.columns}) for r in rows]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     return folder
@@ -49,9 +57,10 @@ def target_of(home):
 def judged(home, tmp_path, monkeypatch, capsys):
     """Run `expunge verify`; returns verdict.json and what was printed."""
 
-    def run(model, target=None, forget="forget", retain="keep"):
+    def run(model, target=None, forget="forget", retain="keep", options=()):
         words = ["expunge", "verify", "--model", model, "--target", target or home / "target", "--device", "cpu"]
         words += ["--forget", home / f"{forget}.jsonl", "--quiet", "--out", tmp_path / "verdict"]
+        words += options
         words += [] if retain is None else ["--retain", home / f"{retain}.jsonl"]
         monkeypatch.setattr("sys.argv", list(map(str, words)))
         with pytest.raises(SystemExit) as stop:
@@ -139,6 +148,16 @@ def test_what_a_step_of_relearning_on_other_rows_brings_back_was_not_forgotten(h
     assert after > before + 0.3
     assert document["overall"] in ("not_forgotten", "partly")
     assert "weaker" in statuses(document)
+
+
+def test_two_known_rows_are_relearned_a_few_steps_as_they_were_asked(home, judged, monkeypatch):
+    attacks = []
+    monkeypatch.setattr(sys.modules[Verdict.__module__], "relearn", lambda *_, **options: attacks.append(options) or [])
+    judged(home / "target", forget="two", options=("--system", "Be brief.", "--seed", 7))
+    assert [(one["steps"], one["seed"], one["style"].system) for one in attacks] == [((1, 5), 7, "Be brief.")] * 2
+    attacks.clear()
+    judged(home / "target", forget="one")  # there is no other row to learn from
+    assert not attacks
 
 
 def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, tmp_path):
