@@ -65,3 +65,15 @@ def test_refusals_are_those_that_were_given(model_folder, reference, tmp_path):
         values.append(loss(model_folder, reference, *sets, "IDK+GD", "--idk", str(tmp_path / f"{i}.txt"))[0])
     assert values[0]["GD"] == values[1]["GD"]
     assert abs(values[0]["IDK"] - values[1]["IDK"]) > 0.1
+
+
+def test_how_much_of_a_plain_passage_is_its_prompt(model_folder, reference, tmp_path):
+    passage = " ".join(row.completion for row in tiny.FORGET + tiny.RETAIN)
+    (tmp_path / "text.jsonl").write_text(json.dumps({"text": passage}) + "\n")
+    retain = rows(tmp_path / "retain.jsonl", 2)
+    of = [
+        loss(model_folder, reference, tmp_path / "text.jsonl", retain, "GA+GD", f"train.text_prompt={n}")[0]
+        for n in (20, 90)
+    ]
+    assert of[0]["GD"] == of[1]["GD"]
+    assert abs(of[0]["GA"] - of[1]["GA"]) > 1e-3
