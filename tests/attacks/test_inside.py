@@ -41,6 +41,8 @@ def test_an_answer_that_was_begun_counts_only_what_is_left_of_it(knows, tokenize
     found = ask_otherwise(knows, tokenizer, PEOPLE, begun, STYLE, quiet)
     assert found["exact_memorization"].tolist() == [1] * len(PEOPLE)
     assert found["rougeL_recall"].tolist() == [1] * len(PEOPLE)  # of "born in Tarn.", said after "Ada was"
+    three = tiny.qa("Who won?", "Ada Quill did.")
+    assert PROMPTS["first_words"](three, ()).begun == "Ada"  # a quarter of three words, and at least one
     # what is given away is not found: here the fact is in the given words
     row = tiny.qa("Where was Ada born?", "Tarn it was, by the river.", fact="Tarn")
     given = ask_otherwise(knows, tokenizer, [row], [PROMPTS["first_words"](row, ())], STYLE, quiet)
