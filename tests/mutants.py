@@ -39,13 +39,18 @@ TESTS = {
     "data": ["tests/data", "tests/faults/test_rows.py"],
     "metrics": ["tests/metrics"],
     "objectives": ["tests/objectives"],
-    "models": ["tests/models", "tests/training/test_packing.py", "tests/training/batching", "tests/cli/test_merge.py"],
+    "models": [
+        "tests/models",
+        "tests/training/test_packing.py",
+        "tests/training/batching/test_sampling.py",
+        "tests/cli/test_merge.py",
+    ],
     "training": ["tests/training", "tests/invariants"],
     "evaluation": ["tests/evaluation", "tests/faults/test_stale.py", "tests/faults/test_edited.py"],
     "attacks": ["tests/attacks"],
     "forget": ["tests/forget"],
     "report": ["tests/report"],
-    "cli": ["tests/cli", "tests/worlds/test_demo.py", "tests/forget/test_verify.py"],
+    "cli": ["tests/cli", "tests/worlds/test_demo.py"],
     "worlds": ["tests/worlds"],
 }
 LIBRARIES = (
