@@ -39,12 +39,7 @@ TESTS = {
     "data": ["tests/data", "tests/faults/test_rows.py"],
     "metrics": ["tests/metrics"],
     "objectives": ["tests/objectives"],
-    "models": [
-        "tests/models",
-        "tests/training/test_packing.py",
-        "tests/training/batching/test_sampling.py",
-        "tests/cli/test_merge.py",
-    ],
+    "models": ["tests/models", "tests/training/test_packing.py", "tests/training/batching/test_sampling.py"],
     "training": ["tests/training", "tests/invariants"],
     "evaluation": ["tests/evaluation", "tests/faults/test_stale.py", "tests/faults/test_edited.py"],
     "attacks": ["tests/attacks"],
@@ -67,7 +62,7 @@ OPERATORS = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div},
     **{ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr},
 }
-EVERYWHERE = ""  # the context of lines that run while the package is imported, or in a fixture that tests share
+EVERYWHERE = ""  # the context of lines that run before any test, or in a fixture that tests share
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class Fault:
     end: int
     text: str
     what: str = ""
-    statement: int = 0  # the line its statement begins at
+    statement: int | None = None  # the line its statement begins at; None where it runs on import
 
     def plant(self, source: Path) -> None:
         """Change the file in a copy of the source."""
@@ -106,6 +101,7 @@ class Faults(ast.NodeVisitor):
         self.file = file
         self.found: list[Fault] = []
         self._statement = 0
+        self._functions = 0
 
     def visit(self, node: ast.AST) -> None:
         if isinstance(node, ast.stmt):
@@ -116,11 +112,13 @@ class Faults(ast.NodeVisitor):
         """A fault in a node's place; `what` it is, where the new text does not say it."""
         text = new if isinstance(new, str) else f"({ast.unparse(new)})"
         place = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
-        self.found.append(Fault(self.file, *place, text, what, self._statement))
+        self.found.append(Fault(self.file, *place, text, what, self._statement if self._functions else None))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # annotations and defaults of options are no code
+        self._functions += 1
         for statement in node.body:
             self.visit(statement)
+        self._functions -= 1
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:  # nor are decorators
         for statement in node.body:
@@ -243,10 +241,8 @@ class Watch:
 
     def learned(self) -> dict[str, Any]:
         self._coverage.stop()
-        data = self._coverage.get_data()
-        lines = {
-            str(Path(file).relative_to(self._source)): data.contexts_by_lineno(file) for file in data.measured_files()
-        }
+        ran = self._coverage.get_data()
+        lines = {os.path.relpath(file, self._source): ran.contexts_by_lineno(file) for file in ran.measured_files()}
         return {"seconds": self.seconds, "unseen": sorted(self.unseen), "lines": lines}
 
 
@@ -269,17 +265,21 @@ class Room:
         self._copy = copy
 
     def tests_of(self, fault: Fault) -> list[str]:
-        """The tests that run a fault's statement, or may; a file's tests stay together, what is quick comes first."""
+        """The tests that run a fault's statement, or may: first those that run its file, and what is quick.
+
+        The tests of one file stay together, for what they share.
+        """
         lines = self._lines.get(fault.file, {})
         places = {fault.statement, *range(fault.line, fault.end_line + 1)}
         running = {test for line in places for test in lines.get(str(line), ())}
-        if EVERYWHERE in running:
+        if fault.statement is None or EVERYWHERE in running:
             running = set(self.seconds)
+        near = {test for tests in lines.values() for test in tests}
         tests = (running | self._unseen) & set(self.seconds)
         files: dict[str, float] = defaultdict(float)
         for test in tests:
             files[_file(test)] += self.seconds[test]
-        return sorted(tests, key=lambda test: (files[_file(test)], _file(test), self.seconds[test]))
+        return sorted(tests, key=lambda test: (test not in near, files[_file(test)], _file(test), self.seconds[test]))
 
     def notices(self, fault: Fault) -> bool:
         """Whether a test fails with a fault; one that hangs has noticed, too."""
@@ -331,7 +331,6 @@ def _watch(tests: list[str], copy: Path, found: Path) -> int:
     watch = Watch(copy)
     code = _pytest(["-m", "not slow", *tests], copy, watch)
     found.write_text(json.dumps(watch.learned()))
-    Path("/tmp/mut/learned.json").write_text(found.read_text())
     return code
 
 
@@ -342,9 +341,8 @@ def _pytest(arguments: list[str], copy: Path, plugin: object) -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    return int(
-        pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments], plugins=[plugin])
-    )
+    options = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    return int(pytest.main([*options, *arguments], plugins=[plugin]))
 
 
 @contextlib.contextmanager
