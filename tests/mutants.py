@@ -39,7 +39,7 @@ TESTS = {
     "data": ["tests/data", "tests/faults/test_rows.py"],
     "metrics": ["tests/metrics"],
     "objectives": ["tests/objectives"],
-    "models": ["tests/models", "tests/training/test_packing.py", "tests/training/batching/test_sampling.py"],
+    "models": ["tests/models", "tests/training/test_packing.py", "tests/cli/test_merge.py"],
     "training": ["tests/training", "tests/invariants"],
     "evaluation": ["tests/evaluation", "tests/faults/test_stale.py", "tests/faults/test_edited.py"],
     "attacks": ["tests/attacks"],
