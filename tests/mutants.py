@@ -44,7 +44,7 @@ TESTS = {
     "evaluation": ["tests/evaluation", "tests/faults/test_stale.py", "tests/faults/test_edited.py"],
     "attacks": ["tests/attacks"],
     "forget": ["tests/forget"],
-    "report": ["tests/report"],
+    "report": [f"tests/report/test_{name}.py" for name in ("checks", "llmu", "load", "page", "terminal", "verdict")],
     "cli": ["tests/cli", "tests/worlds/test_demo.py"],
     "worlds": ["tests/worlds"],
 }
