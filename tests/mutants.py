@@ -34,6 +34,7 @@ import coverage
 import pytest
 
 HOME = Path(__file__).parents[1]
+COMMANDS = ("bad_input", "custom_objectives", "custom_suite", "errors", "eval", "lists", "loss", "unlearn", "verify")
 # What a room's faults should be noticed by.
 TESTS = {
     "data": ["tests/data", "tests/faults/test_rows.py"],
@@ -45,7 +46,7 @@ TESTS = {
     "attacks": ["tests/attacks"],
     "forget": ["tests/forget"],
     "report": [f"tests/report/test_{name}.py" for name in ("checks", "llmu", "load", "page", "terminal", "verdict")],
-    "cli": ["tests/cli", "tests/worlds/test_demo.py"],
+    "cli": [*(f"tests/cli/test_{name}.py" for name in COMMANDS), "tests/worlds/test_demo.py"],
     "worlds": ["tests/worlds"],
 }
 LIBRARIES = (
