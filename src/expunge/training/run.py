@@ -117,7 +117,7 @@ def execute(recipe: Recipe, out: Path, resume: bool, quiet: bool) -> Path:
     """The run itself, in each process that takes part in it; see `unlearn`."""
     asked_for = PromptStyle().updated(recipe.template, recipe.system, recipe.date)
     recipe, work = recipe.resolved(), unfinished(out)
-    trainer = _trainer(recipe, work, quiet)
+    trainer = trainer_of(recipe, work, quiet)
     trainer.recipe = recipe
     main = trainer.is_world_process_zero()
     speaks = main and not quiet
@@ -148,7 +148,8 @@ def resumable_recipe(out: str | Path) -> Recipe:
     return read_recipe(file, {})
 
 
-def _trainer(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
+def trainer_of(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
+    """The trainer of a recipe, whose run folder is `work`."""
     forget = load_rows(recipe.forget)
     retain = None if recipe.retain is None else load_rows(recipe.retain)
     refusals, objective = load_refusals(recipe.idk), recipe.build_objective()
