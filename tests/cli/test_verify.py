@@ -1,7 +1,7 @@
 """`expunge verify`: what is given on the command line arrives, and what is found is printed."""
 
 from expunge import forget as judging
-from expunge.forget.verify import RowVerdict, Verdict
+from expunge.forget.judge import RowVerdict, Verdict
 
 
 def test_what_is_given_arrives_and_what_is_found_is_printed(expunge, model_folder, data, tmp_path, monkeypatch):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import tinymodels as tiny
+from expunge.forget.judge import LIKELIEST, RETAINED, judge, utility_loss
 from expunge.forget.knowledge import METRICS
-from expunge.forget.verify import RETAINED, _judge, _lost
+from expunge.forget.settings import PLAIN
 
 UNKNOWN = float("nan")
 KNOWN, GONE = 8.0, -3.0  # nats above the likeliest control
@@ -18,11 +19,13 @@ def measured(margins, said=0.0, chance=0.0):
     return values | {"margin": np.array(margins), "chance": one * chance, "fact_accuracy": one * said}
 
 
-def judged(after, before=None, back=(), lost=(0.0, (-0.01, 0.01)), **worth):
+def judged(after, before=None, relearned=None, lost=(0.0, (-0.01, 0.01)), known_by_chance=0.0, **worth):
     """The verdict on rows that the target knew, each of which has eight controls."""
     rows = [tiny.qa("Who?", "Ada.", perturbed_answer=list("abcdefgh"))] * len(after)
-    now = measured(after, **worth)
-    return _judge(rows, measured(before or [KNOWN] * len(after)), now, [now, *map(measured, back)], lost)
+    settings = {PLAIN: measured(after, **worth)}
+    if relearned is not None:
+        settings["relearned: steps=1"] = measured(relearned)
+    return judge(rows, measured(before or [KNOWN] * len(after), chance=known_by_chance), settings, lost)
 
 
 def statuses(verdict):
@@ -36,26 +39,29 @@ def test_what_is_gone_of_enough_rows_is_forgotten():
 
 
 def test_a_row_is_weaker_when_less_than_half_of_its_margin_is_left():
-    assert statuses(judged([3.0, 5.0] * 20)) == ["weaker", "still_known"] * 20
-    assert set(statuses(judged([3.0] * 40, said=1.0))) == {"still_known"}
+    assert statuses(judged([3.5, 5.0] * 20)) == ["weaker", "still_known"] * 20
+    assert set(statuses(judged([3.5] * 40, said=1.0))) == {"still_known"}
 
 
-def test_what_relearning_brings_back_is_weaker_and_counts():
-    verdict = judged([GONE] * 40, back=[[KNOWN] * 30 + [GONE] * 10])
+def test_what_relearning_brings_back_was_suppressed():
+    verdict = judged([GONE] * 40, relearned=[KNOWN] * 30 + [GONE] * 10)
     assert statuses(verdict) == ["weaker"] * 30 + ["forgotten"] * 10
-    assert verdict.overall == "not_forgotten"
+    assert {row.brought_back_by for row in verdict.rows[:30]} == {"relearned: steps=1"}
+    assert verdict.rows[30].brought_back_by is None
+    assert verdict.overall == "partly"
+    assert verdict.reasons == ["suppressed, not removed: 75% of what was known comes back (relearned: steps=1)"]
+    assert verdict.evidence["known_after_relearning"]["value"] == 0.75
 
 
-@pytest.mark.parametrize(("left", "overall"), [(9, "inconclusive"), (15, "partly"), (20, "not_forgotten")])
+@pytest.mark.parametrize(("left", "overall"), [(9, "inconclusive"), (18, "partly"), (20, "not_forgotten")])
 def test_half_of_the_rows_is_not_forgotten(left, overall):
     assert judged([KNOWN] * left + [GONE] * (40 - left)).overall == overall
 
 
 def test_right_answers_that_are_the_likeliest_too_often_are_still_there():
-    verdict = judged([1.0] * 40)  # fewer than two nats
+    verdict = judged([1.0] * 40)  # fewer than three nats
     assert verdict.overall == "not_forgotten"
-    assert set(statuses(verdict)) == {"weaker"}
-    assert "likeliest more often than chance" in verdict.reasons[0]
+    assert {(row.status, row.brought_back_by) for row in verdict.rows} == {("weaker", LIKELIEST)}
     assert judged([1.0] * 4 + [GONE] * 36).overall == "forgotten"  # of nine answers, one is
 
 
@@ -67,14 +73,7 @@ def test_chance_is_taken_off_what_is_known():
 
 
 def test_rows_that_controls_match_were_never_known():
-    rows = [KNOWN] * 4 + [GONE] * 36
-    verdict = _judge(
-        [tiny.qa("Who?", "Ada.", perturbed_answer=list("abcdefgh"))] * 40,
-        measured(rows, chance=0.1),
-        measured(rows),
-        [measured(rows)],
-        (0.0, (0.0, 0.0)),
-    )
+    verdict = judged([GONE] * 40, before=[KNOWN] * 4 + [GONE] * 36, known_by_chance=0.1)
     assert verdict.overall == "nothing_to_forget"
     assert set(statuses(verdict)) == {"not_known"}
 
@@ -83,7 +82,7 @@ def test_rows_that_controls_match_were_never_known():
     ("ends", "overall"),
     [((0.11, 0.3), "model_damaged"), ((0.09, 0.3), "inconclusive"), ((-0.2, 0.09), "forgotten")],
 )
-def test_damage_is_told_by_both_ends_of_what_was_lost(ends, overall):
+def test_damage_is_told_by_both_ends_of_what_wasutility_loss(ends, overall):
     assert judged([GONE] * 40, lost=(0.2, ends)).overall == overall
 
 
@@ -104,10 +103,10 @@ def kept(probability, recall):
 
 
 def test_what_is_lost_is_the_drop_of_the_harmonic_mean():
-    value, (low, high) = _lost(kept([0.5] * 4, [1.0] * 4), kept([0.5] * 4, [0.25] * 4))
+    value, (low, high) = utility_loss(kept([0.5] * 4, [1.0] * 4), kept([0.5] * 4, [0.25] * 4))
     assert value == pytest.approx(0.5)  # from 2/3 to 1/3
     assert (low, high) == pytest.approx((0.5, 0.5))
-    assert _lost({}, {}) is None
-    assert _lost(kept([0.0], [0.0]), kept([0.5], [0.5])) is None
-    unsaid = _lost(kept([0.5] * 4, [UNKNOWN] * 4), kept([0.4] * 4, [UNKNOWN] * 4))
+    assert utility_loss({}, {}) is None
+    assert utility_loss(kept([0.0], [0.0]), kept([0.5], [0.5])) is None
+    unsaid = utility_loss(kept([0.5] * 4, [UNKNOWN] * 4), kept([0.4] * 4, [UNKNOWN] * 4))
     assert unsaid[0] == pytest.approx(0.2)  # of what was measured

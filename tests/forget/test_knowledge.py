@@ -24,9 +24,9 @@ def values(**columns):
     return {metric.name: np.array(columns.get(metric.name, [UNKNOWN])) for metric in METRICS}
 
 
-def test_a_row_is_known_from_two_nats_above_every_control():
-    found = [margin(asked(-1.0, -9.0, -3.1, -5.0)), margin(asked(-1.0, -9.0, -2.9, -5.0))]
-    assert found == pytest.approx([2.1, 1.9])
+def test_a_row_is_known_from_three_nats_above_every_control():
+    found = [margin(asked(-1.0, -9.0, -4.1, -5.0)), margin(asked(-1.0, -9.0, -3.9, -5.0))]
+    assert found == pytest.approx([3.1, 2.9])
     assert known(values(margin=found)).tolist() == [True, False]
 
 
@@ -46,8 +46,8 @@ def test_nothing_that_is_said_outweighs_controls_that_are_as_likely():
 
 
 def test_chance_is_the_share_of_controls_that_stand_out_from_the_others():
-    assert chance(asked(-5.0, -1.0, -3.5, -9.0)) == pytest.approx(1 / 3)
-    assert chance(asked(-5.0, -1.0, -2.5, -9.0, -9.0)) == 0
+    assert chance(asked(-5.0, -1.0, -4.5, -9.0)) == pytest.approx(1 / 3)
+    assert chance(asked(-5.0, -1.0, -3.5, -9.0, -9.0)) == 0
     assert chance(asked(-5.0, -1.0, -9.0)) is None
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import tinymodels as tiny
 from expunge.attacks.ask import ask
 from expunge.cli.main import main
 from expunge.evaluation.results.seal import check_seal
-from expunge.forget import Verdict
 from expunge.forget.controls import controls
 from expunge.forget.knowledge import METRICS, known, with_controls
 from forget.small import FORGET, RETAIN, WORDS, born, learned
@@ -152,7 +150,7 @@ def test_what_a_step_of_relearning_on_other_rows_brings_back_was_not_forgotten(h
 
 def test_two_known_rows_are_relearned_a_few_steps_as_they_were_asked(home, judged, monkeypatch):
     attacks = []
-    monkeypatch.setattr(sys.modules[Verdict.__module__], "relearn", lambda *_, **options: attacks.append(options) or [])
+    monkeypatch.setattr("expunge.forget.settings.relearn", lambda *_, **options: attacks.append(options) or [])
     judged(home / "target", forget="two", options=("--system", "Be brief.", "--seed", 7))
     assert [(one["steps"], one["seed"], one["style"].system) for one in attacks] == [((1, 5), 7, "Be brief.")] * 2
     attacks.clear()
