@@ -1,12 +1,16 @@
 """`expunge attack`: every attack on every model, the file, what is used again, and what does not apply."""
 
+import gc
 import json
+import weakref
 
 import pytest
 
-from expunge.attacks import ATTACKS, ROLES
+from attacks.small import PEOPLE
+from expunge.attacks import ATTACKS, ROLES, AttackData, Subject
 from expunge.attacks.prompts import WORST
 from expunge.evaluation.results.seal import check_seal
+from expunge.models import load_model
 
 KEYS = {"attack", "setting", "model", "metric", "value", "ci95", "n"}
 
@@ -109,6 +113,24 @@ def test_the_settings_are_those_of_the_documents():
     assert relearn == {"steps": (10, 30, 100), "rates": (3e-4, 1e-3), "batch_rows": 10}
     assert sample == {"answers": 32, "temperature_top_p": ((1.0, 1.0), (0.8, 0.95)), "k": (1, 8, 32)}
     assert quantize == {"bits": ("int8", "nf4", "rtn4"), "block": 64}
+
+
+def test_patching_has_one_model_in_memory_at_a_time(folders, monkeypatch):
+    loaded = []
+
+    def load(place, **options):
+        gc.collect()
+        assert not any(model() for model in loaded)
+        model, words = load_model(place, **options)
+        loaded.append(weakref.ref(model))
+        return model, words
+
+    monkeypatch.setattr("expunge.models.load_model", load)
+    models = {role: folders / role for role in ROLES}
+    subject = Subject("unlearned", folders / "unlearned", AttackData(PEOPLE), quick=True, device="cpu", models=models)
+    found = ATTACKS["probe"].run(subject)
+    assert "activation_patching" in {row.setting for row in found.rows}
+    assert len(loaded) == 4  # the subject, itself and the retain model for their states, the target
 
 
 def test_a_repeated_call_uses_what_is_there_again_and_measures_what_is_not(

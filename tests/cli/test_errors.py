@@ -4,6 +4,10 @@ import errno
 import os
 
 import pytest
+import torch
+
+from expunge.cli.launch import leave
+from expunge.runs import LOCK
 
 
 def raising(error):
@@ -62,6 +66,28 @@ def test_a_launch_needs_a_number_or_a_file_that_is_there(expunge, model_folder, 
     for how, said in (("gone.yaml", "no such file"), ("0", "give a number"), ("many", "give a number")):
         found = expunge("unlearn", *sets, "--out", tmp_path / "run", "--launch", how, code=2)
         assert f"--launch {how}: {said}" in found.err
+
+
+def test_launched_processes_get_the_same_words_and_find_the_run_unlocked(
+    expunge, model_folder, data, tmp_path, monkeypatch
+):
+    started = []
+
+    def launch(how, arguments):
+        started.append((how, arguments))
+        assert not (tmp_path / "run.unfinished" / LOCK).exists()
+
+    monkeypatch.setattr("expunge.cli.launch.launch", launch)
+    sets = ("--model", model_folder, "--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl")
+    words = list(map(str, ("unlearn", *sets, "--out", tmp_path / "run", "--quiet")))
+    expunge(*words, "--launch", "2")
+    expunge(*words[:-1], "--launch=2", "--quiet")
+    assert started == [("2", words)] * 2
+
+
+def test_leaving_no_group_of_processes_is_nothing():
+    assert torch.distributed.is_available()
+    leave()
 
 
 def test_a_table_is_written_in_a_format_that_is_known(expunge):

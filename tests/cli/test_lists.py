@@ -29,6 +29,7 @@ def test_every_suite_is_listed_with_its_sets():
         assert f"sets: {', '.join(spec.name for spec in suite.sets)} metrics: " in text
         assert f" metrics: {', '.join(metric.name for metric in suite.metrics)}"[:40] in text
     assert "\n    sets: " in printed("suites")
+    assert all(line.strip() for line in printed("suites").splitlines())
 
 
 def test_every_recipe_is_listed_with_its_target_model():

@@ -142,6 +142,11 @@ def test_logits_are_multiplied_and_then_squashed():
     torch.testing.assert_close(LogitScale(2.0, 30.0)(logits), squashed)
 
 
+def test_logits_are_checked_where_the_model_is(model):
+    with torch.device("meta"):  # where tensors are made that are told nothing else
+        check_head(model)
+
+
 def test_an_architecture_that_changes_its_logits_in_an_unknown_way_is_refused(model):
     check_head(model)
     original = model.forward
