@@ -7,6 +7,9 @@ from typer.testing import CliRunner
 
 import tinymodels as tiny
 from expunge.cli.main import app
+from expunge.data import encode, load_rows
+from expunge.models import Request, load_model, token_values
+from expunge.objectives import log_probability
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,15 @@ def test_how_much_of_a_plain_passage_is_its_prompt(model_folder, reference, tmp_
     ]
     assert of[0]["GD"] == of[1]["GD"]
     assert abs(of[0]["GA"] - of[1]["GA"]) > 1e-3
+
+
+def test_values_are_those_of_the_model_and_the_total_is_their_sum(model_folder, reference, tmp_path):
+    model, tokenizer = load_model(model_folder, device="cpu")
+    sets = rows(tmp_path / "forget.jsonl", 3), rows(tmp_path / "retain.jsonl", 4)
+    expected = []
+    for place in sets:
+        encoded = [encode(tokenizer, row) for row in load_rows(str(place))]
+        expected.append(token_values(model, [Request(encoded, [log_probability])])[0][0].mean().item())
+    terms, total = loss(model_folder, reference, *sets, "GA+GD")
+    assert [terms["GA"], -terms["GD"]] == pytest.approx(expected, rel=1e-4)
+    assert total == pytest.approx(terms["GA"] + terms["GD"], rel=1e-6)
