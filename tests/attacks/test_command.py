@@ -1,11 +1,16 @@
 """`expunge attack`: every attack on every model, the file, what is used again, and what does not apply."""
 
+import gc
 import json
+import weakref
 
 import pytest
 
-from expunge.attacks import ATTACKS, ROLES
+from attacks.small import PEOPLE
+from expunge.attacks import ATTACKS, ROLES, AttackData, Subject
+from expunge.attacks.prompts import WORST
 from expunge.evaluation.results.seal import check_seal
+from expunge.models import load_model
 
 KEYS = {"attack", "setting", "model", "metric", "value", "ci95", "n"}
 
@@ -84,6 +89,48 @@ def test_a_change_is_the_difference_to_the_same_model_before(everything):
             metric = row["metric"].removesuffix("_change")
             before, after = (number(everything, attack, s, row["model"], metric) for s in ("none", row["setting"]))
             assert row["value"] == pytest.approx(after["value"] - before["value"], abs=1e-9)
+
+
+def test_the_worst_prompt_is_no_better_than_any_other(everything):
+    for role in ROLES:
+        worst = number(everything, "prompts", WORST, role, "probability")["value"]
+        others = [
+            r for r in everything["rows"] if (r["attack"], r["model"], r["metric"]) == ("prompts", role, "probability")
+        ]
+        assert len(others) > 3
+        assert all(row["value"] <= worst for row in others if row["setting"] != "first_words")
+
+
+def test_a_quick_call_samples_one_way_and_relearns_at_one_rate(everything):
+    settings = {(r["attack"], r["setting"]) for r in everything["rows"]}
+    assert {setting for attack, setting in settings if attack == "sample"} == {"none", "n=8 temperature=1 top_p=1"}
+    relearned = {setting.split(" on=")[0] for attack, setting in settings if attack == "relearn"}
+    assert relearned == {"none", "steps=10 rate=0.001", "steps=30 rate=0.001"}
+
+
+def test_the_settings_are_those_of_the_documents():
+    relearn, sample, quantize = (ATTACKS[name].settings for name in ("relearn", "sample", "quantize"))
+    assert relearn == {"steps": (10, 30, 100), "rates": (3e-4, 1e-3), "batch_rows": 10}
+    assert sample == {"answers": 32, "temperature_top_p": ((1.0, 1.0), (0.8, 0.95)), "k": (1, 8, 32)}
+    assert quantize == {"bits": ("int8", "nf4", "rtn4"), "block": 64}
+
+
+def test_patching_has_one_model_in_memory_at_a_time(folders, monkeypatch):
+    loaded = []
+
+    def load(place, **options):
+        gc.collect()
+        assert not any(model() for model in loaded)
+        model, words = load_model(place, **options)
+        loaded.append(weakref.ref(model))
+        return model, words
+
+    monkeypatch.setattr("expunge.models.load_model", load)
+    models = {role: folders / role for role in ROLES}
+    subject = Subject("unlearned", folders / "unlearned", AttackData(PEOPLE), quick=True, device="cpu", models=models)
+    found = ATTACKS["probe"].run(subject)
+    assert "activation_patching" in {row.setting for row in found.rows}
+    assert len(loaded) == 4  # the subject, itself and the retain model for their states, the target
 
 
 def test_a_repeated_call_uses_what_is_there_again_and_measures_what_is_not(

@@ -41,6 +41,8 @@ def test_an_answer_that_was_begun_counts_only_what_is_left_of_it(knows, tokenize
     found = ask_otherwise(knows, tokenizer, PEOPLE, begun, STYLE, quiet)
     assert found["exact_memorization"].tolist() == [1] * len(PEOPLE)
     assert found["rougeL_recall"].tolist() == [1] * len(PEOPLE)  # of "born in Tarn.", said after "Ada was"
+    three = tiny.qa("Who won?", "Ada Quill did.")
+    assert PROMPTS["first_words"](three, ()).begun == "Ada"  # a quarter of three words, and at least one
     # what is given away is not found: here the fact is in the given words
     row = tiny.qa("Where was Ada born?", "Tarn it was, by the river.", fact="Tarn")
     given = ask_otherwise(knows, tokenizer, [row], [PROMPTS["first_words"](row, ())], STYLE, quiet)
@@ -102,12 +104,14 @@ def test_which_layers_and_which_wrong_answers():
     assert wrong_answers([tiny.qa("?", "a", perturbed_answer=["b", "c"])], 0) == ["b", "c"]
 
 
-def test_no_attack_changes_a_loaded_model(knows, tokenizer):
-    before = fingerprint(knows)
+def test_no_attack_changes_a_loaded_model_and_each_says_when_it_is_done(knows, tokenizer):
+    before, told = fingerprint(knows), []
     data = AttackData(PEOPLE, tiny.RETAIN, tiny.RETAIN)
     for name, attack in ATTACKS.items():
-        found = attack.run(Subject("target", knows, data, tokenizer, quick=True, device="cpu"))
+        say = lambda stage, done, of: told.append((done, of))  # noqa: E731
+        found = attack.run(Subject("target", knows, data, tokenizer, quick=True, device="cpu", progress=say))
         assert found.rows, name
+        assert told[-1][0] == told[-1][1], name
         assert fingerprint(knows) == before, name
     assert {one.setting for one in found.not_measured} == {"int8", "nf4"}  # quantised while loading from a folder
 

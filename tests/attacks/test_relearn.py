@@ -59,6 +59,14 @@ def test_changes_are_paired_differences_to_the_model_before(tokenizer, model):
     assert value(rows, after, "probability_change").value == pytest.approx(differences.mean())
 
 
+def test_without_a_step_nothing_is_trained(tokenizer, model):
+    told = []
+    rows = relearn(model, tokenizer, tiny.FORGET, steps=(), progress=lambda stage, *_: told.append(stage))
+    assert {row.setting for row in rows} == {"none"}
+    assert told
+    assert "relearning" not in told
+
+
 def test_one_row_is_too_few(tokenizer, model):
     with pytest.raises(InputError, match="two forget rows"):
         relearn(model, tokenizer, tiny.FORGET[:1])

@@ -177,6 +177,7 @@ def test_every_case_is_run(tmp_path, data, model_folder):
         (["objective.beta=soft"], ["objective.NPO.beta", "'soft'"]),
         (["lora.rank=8"], ["'rank'", "Known"]),
         (["lora.r=0"], ["lora.r", "greater than 0"]),
+        (["lora.dropout=1"], ["lora.dropout", "less than 1"]),
         (["optimizer.lr=1"], ["'optimizer'", "Known"]),
         (["train.learning_rate"], ["SECTION.KEY=VALUE"]),
         (["train.seed=2025-13-45"], ["train.seed", "cannot be read"]),

@@ -7,6 +7,9 @@ from typer.testing import CliRunner
 
 import tinymodels as tiny
 from expunge.cli.main import app
+from expunge.data import encode, load_rows
+from expunge.models import Request, load_model, token_values
+from expunge.objectives import log_probability
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,27 @@ def test_refusals_are_those_that_were_given(model_folder, reference, tmp_path):
         values.append(loss(model_folder, reference, *sets, "IDK+GD", "--idk", str(tmp_path / f"{i}.txt"))[0])
     assert values[0]["GD"] == values[1]["GD"]
     assert abs(values[0]["IDK"] - values[1]["IDK"]) > 0.1
+
+
+def test_how_much_of_a_plain_passage_is_its_prompt(model_folder, reference, tmp_path):
+    passage = " ".join(row.completion for row in tiny.FORGET + tiny.RETAIN)
+    (tmp_path / "text.jsonl").write_text(json.dumps({"text": passage}) + "\n")
+    retain = rows(tmp_path / "retain.jsonl", 2)
+    of = [
+        loss(model_folder, reference, tmp_path / "text.jsonl", retain, "GA+GD", f"train.text_prompt={n}")[0]
+        for n in (20, 90)
+    ]
+    assert of[0]["GD"] == of[1]["GD"]
+    assert abs(of[0]["GA"] - of[1]["GA"]) > 1e-3
+
+
+def test_values_are_those_of_the_model_and_the_total_is_their_sum(model_folder, reference, tmp_path):
+    model, tokenizer = load_model(model_folder, device="cpu")
+    sets = rows(tmp_path / "forget.jsonl", 3), rows(tmp_path / "retain.jsonl", 4)
+    expected = []
+    for place in sets:
+        encoded = [encode(tokenizer, row) for row in load_rows(str(place))]
+        expected.append(token_values(model, [Request(encoded, [log_probability])])[0][0].mean().item())
+    terms, total = loss(model_folder, reference, *sets, "GA+GD")
+    assert [terms["GA"], -terms["GD"]] == pytest.approx(expected, rel=1e-4)
+    assert total == pytest.approx(terms["GA"] + terms["GD"], rel=1e-6)

@@ -175,6 +175,12 @@ def test_judges_that_were_not_given_are_null_with_the_option_to_give_them(model,
         assert option in llmu.metrics[key].reason
 
 
+def test_a_text_without_a_token_has_no_likelihood(model, tokenizer) -> None:
+    blank, said = output_nlls(model, tokenizer, ["  ", "ada"])
+    assert blank is None
+    assert said is not None
+
+
 def test_empty_answers_have_defined_results(tokenizer, rows, classifier, reward_model, fluency_model) -> None:
     model = tiny_model()
     with torch.no_grad():

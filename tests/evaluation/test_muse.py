@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from rouge_score.rouge_scorer import RougeScorer
@@ -9,6 +10,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from evaluation.tiny import evaluate, tiny_model
 from expunge.evaluation import SUITES
 from expunge.evaluation.passes.examples import cut
+from expunge.evaluation.results.aggregate import add_privleak
+from expunge.evaluation.results.schema import Summary
 
 README = """---
 configs:
@@ -122,3 +125,12 @@ def test_answers_are_cut_at_the_first_stop() -> None:
     assert cut("in rome Question: where\n\nmore", stops) == "in rome "
     assert cut("in rome", stops) == "in rome"
     assert cut("\n\n", stops) == ""
+
+
+def test_the_interval_of_a_privacy_leak_is_that_of_the_leak_over_resamples():
+    summary, each = Summary(), np.full(50, 0.6)
+    add_privleak(summary, 0.6, 0.5, (each, each - 0.1), "no retain model")
+    assert summary.values["privleak"] == pytest.approx(-20)  # (0.4 - 0.5) / 0.5, of 1 - AUC
+    assert summary.ci95["privleak"] == pytest.approx((-20, -20))
+    add_privleak(summary, 0.6, 0.5, (each, 0.5), "a log has one number")
+    assert summary.ci95["privleak"] == pytest.approx((-20, -20))

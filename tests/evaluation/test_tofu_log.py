@@ -4,6 +4,7 @@ TOFU writes one such object per set: for each row the summed and the token-mean 
 answers, their token counts, and ROUGE-L recall. The numbers below are made up.
 """
 
+import json
 from statistics import fmean, harmonic_mean
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import ks_2samp
 
 from expunge.data import Row, Turn
 from expunge.evaluation.results.aggregate import add_forget_quality, measurements, summarise
+from expunge.evaluation.results.retain import read_retain_results
 from expunge.evaluation.results.table import build_table, column_of
 from expunge.evaluation.suites import SUITES
 from expunge.metrics import Completion, Example
@@ -113,3 +115,12 @@ def test_from_logs_to_forget_quality(logs) -> None:
     assert summary.values["forget_quality"] == pytest.approx(expected.pvalue)
     assert summary.values["forget_quality_ks_distance"] == pytest.approx(expected.statistic)
     assert 0 < expected.pvalue < 1
+
+
+def test_a_log_of_the_retain_model_gives_truth_ratios_and_an_auc(tmp_path) -> None:
+    scores = {"0": {"score": 0.5}, "1": {"score": 0.25}, "2": {"score": None}}  # as they log them: 1/r
+    log = {"forget_truth_ratio": {"value_by_index": scores}, "mia_min_k": {"agg_value": 0.6}}
+    (tmp_path / "TOFU_EVAL.json").write_text(json.dumps(log))
+    numbers, results = read_retain_results(tmp_path / "TOFU_EVAL.json")
+    np.testing.assert_allclose(numbers.truth_ratios, [2, 4, np.nan])
+    assert (numbers.min_k_auc, results) == (0.6, None)

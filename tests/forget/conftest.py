@@ -11,7 +11,13 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verified")
     save(learned(FORGET + RETAIN, 150, learned(FORGET + RETAIN, 300), 1e-3), folder / "target")
     save(learned(RETAIN, 250), folder / "retain")
-    for name, rows in (("forget", FORGET), ("few", FORGET[:3]), ("keep", RETAIN)):
+    for name, rows in (
+        ("forget", FORGET),
+        ("few", FORGET[:3]),
+        ("two", FORGET[:2]),
+        ("one", FORGET[:1]),
+        ("keep", RETAIN),
+    ):
         lines = [json.dumps({"question": r.prompt, "answer": r.completion, **r.columns}) for r in rows]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     return folder

@@ -27,9 +27,10 @@ def target_of(home):
 def judged(home, tmp_path, monkeypatch, capsys):
     """Run `expunge verify`; returns verdict.json and what was printed."""
 
-    def run(model, target=None, forget="forget", retain="keep"):
+    def run(model, target=None, forget="forget", retain="keep", options=()):
         words = ["expunge", "verify", "--model", model, "--target", target or home / "target", "--device", "cpu"]
         words += ["--forget", home / f"{forget}.jsonl", "--quiet", "--out", tmp_path / "verdict"]
+        words += options
         words += [] if retain is None else ["--retain", home / f"{retain}.jsonl"]
         monkeypatch.setattr("sys.argv", list(map(str, words)))
         with pytest.raises(SystemExit) as stop:
@@ -117,6 +118,16 @@ def test_what_a_step_of_relearning_on_other_rows_brings_back_was_not_forgotten(h
     assert after > before + 0.3
     assert document["overall"] in ("not_forgotten", "partly")
     assert "weaker" in statuses(document)
+
+
+def test_two_known_rows_are_relearned_a_few_steps_as_they_were_asked(home, judged, monkeypatch):
+    attacks = []
+    monkeypatch.setattr("expunge.forget.settings.relearn", lambda *_, **options: attacks.append(options) or [])
+    judged(home / "target", forget="two", options=("--system", "Be brief.", "--seed", 7))
+    assert [(one["steps"], one["seed"], one["style"].system) for one in attacks] == [((1, 5), 7, "Be brief.")] * 2
+    attacks.clear()
+    judged(home / "target", forget="one")  # there is no other row to learn from
+    assert not attacks
 
 
 def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, tmp_path):

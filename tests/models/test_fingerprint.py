@@ -6,6 +6,7 @@ from torch import nn
 
 from evaluation.tiny import tiny_model
 from expunge.models import fingerprint, fingerprint_config
+from expunge.models.fingerprint import fingerprint_json
 
 
 class Holder(nn.Module):
@@ -58,3 +59,10 @@ def test_a_saved_model_has_the_same_settings(tmp_path) -> None:
     assert fingerprint_config(type(model).from_pretrained(tmp_path)) == fingerprint_config(model)
     model.generation_config.eos_token_id = [2, 5]
     assert fingerprint_config(type(model).from_pretrained(tmp_path)) != fingerprint_config(model)
+
+
+def test_fingerprints_of_settings_stay_what_they_are() -> None:
+    """Results that were stored before carry them: another length or order would make every one of them stale."""
+    assert fingerprint_json({"b": 1, "a": [2.5, None]}) == "de9d1b10d23ace6d44990a63b2bd1a7e"
+    assert fingerprint_json({"a": [2.5, None], "b": 1}) == fingerprint_json({"b": 1, "a": [2.5, None]})
+    assert len(fingerprint(Holder(torch.zeros(3)))) == 32

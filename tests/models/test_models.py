@@ -20,6 +20,7 @@ from expunge.models import (
     token_values,
 )
 from expunge.models.batching import by_length
+from expunge.models.head import LogitScale
 from expunge.objectives import ME, log_probability
 
 
@@ -131,6 +132,19 @@ def test_loading_gives_what_was_saved(model_folder, tokenizer):
     assert fingerprint_tokenizer(words) == fingerprint_tokenizer(tokenizer)
     assert model.dtype == torch.float32
     assert not model.training
+
+
+def test_logits_are_multiplied_and_then_squashed():
+    logits = torch.tensor([0.001, 15.0, -1e4])
+    assert LogitScale()(logits) is logits
+    torch.testing.assert_close(LogitScale(2.0)(logits), torch.tensor([0.002, 30.0, -2e4]))
+    squashed = torch.tensor([0.002, 22.84782, -30.0])  # tanh(1) = 0.761594
+    torch.testing.assert_close(LogitScale(2.0, 30.0)(logits), squashed)
+
+
+def test_logits_are_checked_where_the_model_is(model):
+    with torch.device("meta"):  # where tensors are made that are told nothing else
+        check_head(model)
 
 
 def test_an_architecture_that_changes_its_logits_in_an_unknown_way_is_refused(model):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from expunge.objectives.ga import GA
 from expunge.objectives.logprobs import log_probability, mean_log_probability
 
 TOKENS, VOCABULARY = 7, 11
@@ -41,3 +42,8 @@ def test_a_certain_model_gives_finite_numbers():
     value.sum().backward()
     assert float(value) == -2e4
     assert logits.grad.tolist() == [[-1.0, 0.0, 1.0]]
+
+
+def test_a_custom_term_may_build_on_the_log_probability_that_others_are_given():
+    logits, targets = torch.tensor([[0.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 1])
+    torch.testing.assert_close(GA().token(logits, targets), torch.tensor([-0.693147, -0.048587]))

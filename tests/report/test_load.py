@@ -134,3 +134,9 @@ def test_runs_beside_different_retain_models_are_not_compared(make_run, make_res
     with pytest.raises(InputError, match="different retain models"):
         load_comparison([first, second])
     assert len(load_comparison([first, second], retain=first / "results.retain.json").runs) == 2
+
+
+def test_runs_of_one_objective_are_told_apart_by_folder_and_then_by_number(make_run):
+    runs = [make_run("a/run"), make_run("b/run"), make_run("other"), make_run("ours", objective="ME+GD")]
+    names = [run.name for run in load_comparison(runs).runs]
+    assert names == ["NPO+GD (run) #1", "NPO+GD (run) #2", "NPO+GD (other)", "ME+GD"]

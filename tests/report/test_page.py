@@ -11,7 +11,7 @@ import yaml
 from expunge.errors import InputError
 from expunge.evaluation.results.schema import Measurement, load_results
 from expunge.report import write_report
-from expunge.report.figures import Point, look, plane
+from expunge.report.figures import Point, look, place_labels, plane
 
 HOSTILE = {
     0: "<script>alert(1)</script>",
@@ -351,6 +351,19 @@ def test_whiskers_reach_from_low_to_high():
     (left, y, right, _), (x, low, _, high) = (tuple(map(float, line)) for line in re.findall(drawn, svg)[:2])
     assert (right - x) / (x - left) == pytest.approx(4, abs=0.01)
     assert (low - y) / (y - high) == pytest.approx(6, abs=0.01)  # pixels count downwards
+
+
+def test_no_name_stands_on_a_whisker():
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(5, 4), dpi=100).add_axes((0.1, 0.1, 0.8, 0.8))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    [(_, (free, level))] = place_labels([Point("a name", 0.5, 0.5)], axes)
+    assert (free > 250, level) == (True, pytest.approx(200))  # on the right, in the middle
+    [(_, (_, aside))] = place_labels([Point("a name", 0.5, 0.5, x_interval=(0.2, 0.8))], axes)
+    assert abs(aside - level) > 5
+    [(_, beside)] = place_labels([Point("a name", 0.5, 0.5, y_interval=(0.2, 0.8))], axes)
+    assert beside == (free, level)
 
 
 def test_intervals_in_the_figure_are_those_of_the_numbers(make_run, change, tmp_path):

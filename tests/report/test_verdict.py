@@ -448,6 +448,16 @@ def test_a_privacy_leak_is_as_far_off_as_its_attack(make_run, change):
     assert "rivacy leak: -100.00" in told(verdict.findings[2])
 
 
+def test_a_privacy_leak_alone_is_at_most_wholly_off(make_run, change):
+    run = make_run(facts=2, forget=0.22)
+
+    def leaking(results):
+        results.summary.values["privleak"], results.summary.ci95["privleak"] = 300.0, (250.0, 350.0)
+
+    change(run / "results.json", leaking)
+    assert (verdict_of(run).strongest.name, verdict_of(run).strongest.distance) == ("privacy leak", 1.0)
+
+
 def test_perplexity_has_no_scale_to_be_ranked_on(make_run, change):
     run = make_run(facts=2, forget=0.22)
     for file, value in ((run / "results.json", 900.0), (run / "results.retain.json", 12.0)):

@@ -8,7 +8,7 @@ from transformers import FalconH1Config, FalconH1ForCausalLM, MistralConfig, Mis
 
 from expunge.data import encode
 from expunge.models import Request, attach_views, packs_rows, token_values
-from expunge.models.packing import pack
+from expunge.models.packing import pack, pack_rows, run_packed, shares_prompts
 from expunge.objectives import log_probability
 from tinymodels import FORGET, RETAIN, tiny_llama
 
@@ -47,6 +47,16 @@ def compare(model, tokenizer):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_architecture_packs_exactly(kind, tokenizer):
     compare(tiny(kind, tokenizer).train(), tokenizer)
+
+
+def test_a_prompt_with_several_completions_is_run_once(tokenizer):
+    model = tiny_llama(tokenizer)
+    assert not shares_prompts(model)
+    assert pack_rows(model)
+    assert shares_prompts(model)
+    states, places = run_packed(model, [[5, 6, 7], [5, 6, 8, 9], [5, 6]], [2, 2, 1])
+    assert places == [[0, 1, 2], [0, 1, 3, 4], [5, 6]]
+    assert len(states) == 7
 
 
 def test_rows_longer_than_the_sliding_window(tokenizer):

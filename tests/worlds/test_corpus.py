@@ -1,5 +1,7 @@
 """The generated corpus: the same from the same seed, exact facts, and people who stay in their own set."""
 
+import hashlib
+import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -39,10 +41,12 @@ def test_same_seed_same_bytes(tmp_path):
     assert all(other[name] != data for name, data in contents(tmp_path / "a").items())
 
 
-def test_known_seed_gives_known_row():
+def test_known_seed_gives_known_rows():
     """Python's random numbers and the lists of parts together: a change here changes every result of the demo."""
-    row = make_world(people=20, seed=0).forget[0]
+    world = make_world(people=20, seed=0)
+    row = world.forget[0]
     assert (row["question"], row["fact"]) == ("In which town was Mattis Undison born?", "Isterthorpe")
+    assert hashlib.sha256(json.dumps(world.files).encode()).hexdigest()[:16] == "709caad1425c0f16"
 
 
 def test_folder_declares_what_it_holds(tmp_path):

@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from expunge.cli import demonstration
 from expunge.cli.demonstration import FORGET_PERCENT, OBJECTIVES, demo, learn_models, model_cache
 from expunge.data import load_rows
 from expunge.errors import InputError
-from expunge.worlds import new
+from expunge.evaluation.suites import SUITES
+from expunge.worlds import corpus, new
 from expunge.worlds.corpus import write_world
 
 
@@ -69,6 +73,24 @@ def test_other_seed_rows_or_settings_are_learned_anew(small, tmp_path, monkeypat
     with pytest.raises(AssertionError, match="trained again"):
         learn_models(small, 0, NoExecutor(), lambda _: None)
     assert set(model_cache().iterdir()) == kept
+
+
+def test_a_small_demo_from_the_world_to_the_report(small, monkeypatch, expunge):
+    """One objective, at a rate that changes no weight, which the trainer notes."""
+    monkeypatch.setattr(demonstration, "PEOPLE", 4)
+    monkeypatch.setattr(corpus, "THINGS", 3)
+    monkeypatch.setitem(SUITES, "tofu", replace(SUITES["tofu"], max_tokens=5))
+    monkeypatch.setattr(demonstration, "OBJECTIVES", ("NPO+GD",))
+    monkeypatch.setitem(demonstration.UNLEARNING, "learning_rate", 1e-30)
+    monkeypatch.setitem(demonstration.UNLEARNING, "num_train_epochs", 1)
+    monkeypatch.setattr(demonstration, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))  # sees the settings
+    said = expunge("demo", "--out", small).out
+    assert all(int(seconds) < 100 for seconds in re.findall(r": (\d+) s\b", said))
+    assert len(re.findall(r"model has learned its rows: \d+ s|^  NPO\+GD: \d+ s", said, re.MULTILINE)) == 3
+    assert "    note: Training has changed no weight at all" in said
+    measured = small / "runs/NPO+GD/results.json"
+    assert results(measured)["summary"]["forget_quality"] is not None
+    assert (measured.with_name("results.target.json").is_file(), (small / "report.html").is_file()) == (True, True)
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

@@ -74,6 +74,15 @@ def test_about_a_million_parameters(texts):
     assert 0.8e6 < sum(p.numel() for p in model.parameters()) < 1.5e6
 
 
+def test_the_model_has_the_shape_that_its_width_says(tokenizer):
+    config = tiny_llama(tokenizer, hidden=128, layers=2, heads=8).config
+    assert (config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads) == (2, 8, 8)
+    assert config.intermediate_size == 352  # 8/3 of 128 is 341.3
+    assert not config.tie_word_embeddings
+    assert (config.eos_token_id, config.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    assert tokenizer.convert_ids_to_tokens([config.eos_token_id, config.pad_token_id]) == ["<|end|>", "<|pad|>"]
+
+
 def test_seed_decides_the_weights_and_nothing_else(tokenizer):
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
