@@ -61,6 +61,15 @@ def test_the_interval_of_a_membership_difference(files) -> None:
     assert found.n == 6
 
 
+def test_one_row_tells_nothing_of_the_noise_in_a_membership_difference(tokenizer, tmp_path) -> None:
+    data = {"forget": question_rows(["ada"]), "holdout": question_rows(["city", "red", "a"])}
+    for seed in (0, 1):
+        evaluate(tiny_model(seed), tokenizer, data=data, out=tmp_path / f"run{seed}" / "results.json")
+    found = [d for d in compare([tmp_path / "run0", tmp_path / "run1"]) if d.key.startswith("forget/mia_")]
+    assert any(d.difference for d in found)
+    assert [(d.ci95, d.verdict, d.n) for d in found] == [(None, "within noise", 4)] * len(found)
+
+
 def test_the_interval_of_a_summarys_difference(files) -> None:
     """Forget efficacy over the parts there are: 1 - their mean, other - first."""
     drawn = []

@@ -8,6 +8,8 @@ from expunge.data import Row
 from expunge.errors import InputError
 from expunge.evaluation import compare, load_results
 from expunge.evaluation.judges import entailment
+from expunge.report.load import load_comparison
+from expunge.runs import table_path
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,21 @@ def test_equal_questions_with_other_answers_are_other_rows(model, tokenizer, set
     assert same.summary.values["forget_quality"] is not None
     with pytest.raises(InputError, match="other rows of the set 'forget'"):
         evaluate(model, tokenizer, data=sets, retain_results=other_answers / "other" / "results.json")
+
+
+def test_without_a_table_rows_are_known_by_their_digests_on_one_machine_alone(tokenizer, tmp_path, monkeypatch) -> None:
+    data, model = {"forget": question_rows(["ada"])}, tiny_model()
+    here, too, there = (tmp_path / name / "results.json" for name in ("here", "too", "there"))
+    for out in (here, too):
+        evaluate(model, tokenizer, data=data, out=out)
+    monkeypatch.setenv("EXPUNGE_HOME", str(tmp_path / "home"))
+    evaluate(model, tokenizer, data=data, out=there)
+    assert len(load_comparison([here, too, there]).runs) == 3
+    table_path(here).unlink()
+    assert len(load_comparison([here, too]).runs) == len(load_comparison([too, here]).runs) == 2
+    for files in ([here, there], [there, here]):
+        with pytest.raises(InputError, match="different rows of the set 'forget'"):
+            load_comparison(files)
 
 
 def test_rows_of_one_machine_are_compared_by_every_column(model, tokenizer, sets, tmp_path) -> None:

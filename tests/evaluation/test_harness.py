@@ -52,9 +52,6 @@ QUESTIONS = [
 ]
 
 
-pytestmark = pytest.mark.slow
-
-
 @pytest.fixture
 def tasks(tmp_path):
     folder = tmp_path / "tasks"
@@ -82,14 +79,16 @@ def test_each_question_is_a_row_and_accuracy_its_mean(model, tokenizer, tasks, t
     out = tmp_path / "results.json"
     result = evaluate(model, tokenizer, suite=suite, data=tasks, out=out)
     expected = [float(likeliest(model, tokenizer, q) == q["answer"]) for q in QUESTIONS]
-    accuracy = {row["question"]: row["accuracy"] for row in result.table.to_pylist()}
-    assert [accuracy[q["question"]] for q in QUESTIONS] == expected
+    rows = {row["question"]: row for row in result.table.to_pylist()}
+    assert [rows[q["question"]]["accuracy"] for q in QUESTIONS] == expected
+    assert [rows[q["question"]]["answer"] for q in QUESTIONS] == [str(q["answer"]) for q in QUESTIONS]
     measured = result.metrics["who_is_it/accuracy"]
     assert measured.value == pytest.approx(sum(expected) / 4)
     assert (measured.n, measured.better) == (4, "lower")
     assert json.loads(out.read_text())["data"]["sets"]["who_is_it"]["rows"] == 4
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "word"), [("strict-match", 0), ("flexible-extract", -1)])
 def test_the_filter_says_which_answer_counts(tokenizer, tasks, tmp_path, name, word) -> None:
@@ -117,6 +116,7 @@ def test_general_ability_is_scored_as_the_paper_does() -> None:
     }
 
 
+@pytest.mark.slow
 def test_an_unknown_task_has_a_message(model, tokenizer, tasks) -> None:
     with pytest.raises(InputError, match="who_is_she"):
         evaluate(

@@ -100,6 +100,20 @@ def test_the_reference_keeps_a_head_where_training_changes_the_models(tokenizer,
     assert held == {"KL": head.numel() * 4, "GD": 0, "lora": 0}
 
 
+def test_checkpointing_of_a_small_model_by_hand():
+    """Each layer's input, and the activations of one layer at a time."""
+    model = LlamaForCausalLM(llama(64, 2, 4, 2, 128, 1000))
+    shape = shape_of_model(model, [10, 20], "adamw_torch", bf16=False, checkpointing=True)
+    assert plan(shape)["activations"] == 30 * 4 * (2 * 64 + 6 * 64 + 2 * 32 + 4 * 128)
+
+
+@pytest.mark.parametrize("setting", ["activation_checkpointing", "gradient_checkpointing"])
+def test_the_plan_of_a_run_knows_that_it_checkpoints(setting, tokenizer, tmp_path):
+    args = UnlearningConfig(output_dir=str(tmp_path), objective="NPO+GD", use_cpu=True, **{setting: True})
+    trainer = UnlearningTrainer(tiny.tiny_llama(tokenizer), args, tiny.FORGET, tiny.RETAIN, tokenizer)
+    assert trainer.memory_shape().checkpointing
+
+
 def test_checkpointing_keeps_less():
     n = parameters(EIGHT_B)
     whole, again = (shape_of(EIGHT_B, n, n, 4, [512], checkpointing=c) for c in (False, True))

@@ -1,8 +1,10 @@
 """Rows are tokenised once a run, and never taken for the tokens of other rows."""
 
 import json
+from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -10,6 +12,7 @@ import tinymodels as tiny
 from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.cli.purge import purge
 from expunge.training.batching import all_keys, encoding
+from expunge.training.batching.token_cache import prepare_tokens
 
 FILE = "reference/tokens.safetensors"
 
@@ -97,6 +100,14 @@ def test_a_tokenizer_with_code_of_its_own_is_asked_every_time(tokenizer, tmp_pat
     own.chat_template = tokenizer.chat_template
     rows_of(tmp_path, own)
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_token_takes_four_bytes_on_the_disk_and_a_row_twelve(tokenizer, tmp_path):
+    trainer, rows = rows_of(tmp_path / "run", tokenizer)
+    prepare_tokens(tmp_path, trainer.encoded, list(rows))
+    tensors = load_file(tmp_path / Path(FILE).name)
+    assert rows
+    assert sum(tensor.nbytes for tensor in tensors.values()) == sum(4 * len(row.ids) + 12 for row in rows.values())
 
 
 def test_tokens_lie_in_the_run_folder_and_purge_removes_them(tokenizer, tmp_path):

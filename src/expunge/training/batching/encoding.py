@@ -42,8 +42,8 @@ class EncodedViews:
     sources: Sources
     max_length: int | None = None
     style: PromptStyle = field(default_factory=PromptStyle)
-    known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
-    _known: dict[Name, Encoded] = field(default_factory=dict, repr=False)
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    _known: dict[Name, Encoded] = field(default_factory=dict)
 
     def encode(self, view: str, key: Key) -> Encoded:
         """Token ids of one row of a view."""
