@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,13 @@ def test_the_command_takes_one_and_says_where_it_would_be_ignored(places, data, 
     assert environment["fingerprints"]["reference_model"] == fingerprint(load_model(places / "first", device="cpu")[0])
     code, error = expunge(*words[:-1], "--objective", "SimNPO+GD", "train.use_cpu=true", "--out", tmp_path / "other")
     assert (code, "compares with no reference model" in error) == (2, True)
+
+
+def test_the_reference_is_asked_as_the_model_is(expunge, places, data):
+    """Beside itself, a model's NPO is 2 / beta log 2."""
+    words = ["loss", "--model", places / "first", "--reference", places / "first", "--forget", data / "forget.jsonl"]
+    said = expunge(*words, "--objective", "NPO", "--system", "Be brief.", "--json", "objective.beta=0.5").out
+    assert json.loads(said)["total"] == pytest.approx(4 * math.log(2), rel=1e-5)
 
 
 DAMAGE = {
