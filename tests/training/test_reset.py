@@ -18,7 +18,7 @@ from expunge.training.batching.pairing import RetainLed
 from killed import copy_killed
 from objectives import runs
 
-OPTIONS = {"level": 7.0}
+OPTIONS = {"level": 7.0, "reset": 0.7}
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
     def trainer(folder):
         options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
         args = runs.arguments(folder, batch=2, **options)
-        objective = build_objective("RESET", {"every": 2, "hinge": 1.0})
+        objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0})
         unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
         sets = tiny.FORGET, tiny.RETAIN, tokenizer
         return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
@@ -207,7 +207,8 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
 
 def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, monkeypatch):
     def refused(*more):
-        done = words(*more)
+        reset = () if "NPO+GD" in more else ("objective.reset=0.7",)
+        done = words(*reset, *more)
         assert isinstance(done.exception, InputError), done.output
         assert not list(tmp_path.glob("run*"))
         return str(done.exception)
@@ -225,6 +226,14 @@ def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, 
     assert f"{parameters:,} parameters" in text
     assert f"{20 * parameters:.1e} tokens" in text
     assert "--anchor" in text
+
+
+def test_a_trainer_needs_to_be_told_how_far(tokenizer, tmp_path):
+    objective = build_objective("RESET", {"level": 7.0})
+    with pytest.raises(InputError, match=r"objective\.reset is not given.*in one process.*0\.7"):
+        UnlearningTrainer(
+            runs.target(tokenizer), runs.arguments(tmp_path), tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective
+        )
 
 
 def test_options_are_checked():
