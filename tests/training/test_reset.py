@@ -5,6 +5,7 @@ from itertools import chain
 
 import pytest
 import torch
+from peft import LoraConfig
 from typer.testing import CliRunner
 
 import tinymodels as tiny
@@ -203,6 +204,19 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
     resumed.train(resume_from_checkpoint=True)
     assert resumed.control_level.levels == [first, second]
     assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
+
+
+def test_with_an_adapter_the_level_is_that_of_the_model_with_it(tokenizer, tmp_path):
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    options = {"reset": 0.0, "every": 1, "hinge": 1.0}
+    args = runs.arguments(tmp_path, num_train_epochs=2, learning_rate=1e-2)
+    unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
+    sets = tiny.FORGET, tiny.RETAIN, tokenizer, lora
+    objective = build_objective("RESET", options)
+    run = UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+    run.train()
+    first, second = run.control_level.levels
+    assert abs(first - second) > 0.01, "the adapter alone has changed"
 
 
 def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, monkeypatch):
