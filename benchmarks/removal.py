@@ -28,6 +28,7 @@ from peft import LoraConfig, get_peft_model
 from expunge import ComparedWith, Questions, evaluate
 from expunge.attacks import relearn
 from expunge.data import encode_all, load_records, load_rows
+from expunge.forget import with_reset
 from expunge.models import load_model
 from expunge.training import Recipe, finetune, unlearn
 from expunge.worlds.new import TINY_TRAINING, new_tiny
@@ -69,6 +70,7 @@ FROM_BASE = {
     **SUPPRESSED,
     "RESET .5": towards_base(5, reset=0.5, every=4),
     "RESET .8": towards_base(5, reset=0.8, every=4),
+    "RESET, chosen": towards_base(5, every=4),
     "RESET 1": towards_base(5, reset=1.0, every=4),
     "reset .8 alone": towards_base(5, reset=0.8, hinge=0.0),
     "hinge alone": towards_base(5, reset=0.0, every=4),
@@ -81,6 +83,7 @@ FROM_NOTHING = {
     # 2503.05657: one layer's weights negated, then the retain set alone
     "NoT": removal(5, reset=0.0, hinge=0.0),
     "RESET .7": removal(10, reset=0.7),
+    "RESET, chosen": removal(10),
     "RESET .3": removal(10, reset=0.3),
     "RESET .5": removal(10, reset=0.5),
     "RESET .9": removal(10, reset=0.9),
@@ -191,9 +194,9 @@ class Bench:
             sets = {"forget": f"{self.data}:forget10", "retain": f"{self.data}:retain90"}
             if train.get("lr_scheduler_type"):
                 sets["holdout"] = f"{self.data}:holdout"
-                sets |= {"anchor": str(self.out / "base")} if self.base and objective["reset"] else {}
+                sets |= {"anchor": str(self.out / "base")} if self.base and objective.get("reset") != 0 else {}
             recipe = Recipe(model=str(model), objective=objective, train={**train, "seed": seed}, **sets)
-            unlearn(recipe, out, quiet=True)
+            unlearn(with_reset(recipe, out, quiet=True), out, quiet=True)
         return out, spent
 
     def spent(self, place):
@@ -213,7 +216,8 @@ class Bench:
             found["passes"] = round(found["passes"] + spent, 2)
             found |= {f"relearnt {row.setting}": row.value for row in attacks if row.metric == "exact_memorization"}
             if (place / "environment.json").exists():
-                found["levels"] = json.loads((place / "environment.json").read_text()).get("levels")
+                environment = json.loads((place / "environment.json").read_text())
+                found |= {key: environment.get(key) for key in ("levels", "choice")}
             found["moved"] = self.moved(place)
         for bits in ("int8", "nf4") if self.quantized and "nf4 model_utility" not in found else ():
             found |= {f"{bits} {key}": value for key, value in self.asked(place, bits).items()}
