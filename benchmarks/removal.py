@@ -75,6 +75,8 @@ FROM_BASE = {
     "reset .8 alone": towards_base(5, reset=0.8, hinge=0.0),
     "hinge alone": towards_base(5, reset=0.0, every=4),
     "RESET .8, 2 passes": towards_base(2, reset=0.8, every=4),
+    "RESET .8, 3 passes": towards_base(3, reset=0.8, every=4),
+    "RESET .8, 4 passes": towards_base(4, reset=0.8, every=4),
 }
 FROM_NOTHING = {
     **SUPPRESSED,

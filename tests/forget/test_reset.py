@@ -113,7 +113,7 @@ def test_it_is_chosen_without_looking_at_the_forget_rows(expunge, words, place, 
     [
         (0.0, (), [0.7, 0.5, 0.3], 0.3),
         (0.4, (), [0.7, 0.5, 0.3], 0.5),
-        (0.6, (), [0.7, 0.5], 0.7),
+        (0.6, ("objective.reset=null",), [0.7, 0.5], 0.7),
         (0.8, (), [0.7, 0.9], 0.9),
         (1.0, (), [0.7, 0.9], 0.9),  # none passes: the nearest
         (0.0, ("--trials", "1"), [0.7], 0.7),
