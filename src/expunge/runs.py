@@ -9,6 +9,9 @@
                            results.target.json with theirs
     attack.json            what attacks brought back; attack.parts/ while they are under way
     verdict.json           what became of each row
+    flow/                  of `expunge forget`: what each stage found, without texts; its search is study.db
+    built/                 rows that it built, and answers
+    merged/                adapter and model as one; README.md, a model card; report.html
     reference/             caches of a run under way: token ids, stored reference values, alternative answers
     checkpoint-*/          to resume from, while the run is under way
     results.parts/         what an evaluation under way has measured so far
@@ -28,6 +31,10 @@ TRAIN_LOG = "train_log.jsonl"
 MODEL, ADAPTER = "model", "adapter"
 PROMPT_STYLE = "prompt_style.json"
 RESULTS = "results.json"
+VERDICT = "verdict.json"
+ATTACK = "attack.json"
+FLOW, BUILT, MERGED = "flow", "built", "merged"
+CARD, REPORT = "README.md", "report.html"
 CACHES = "reference"
 CHECKPOINT = "checkpoint-"
 EXAMPLES_SUFFIX = ".examples.parquet"
@@ -38,7 +45,9 @@ WRITTEN = f".{'[0-9a-f]' * 12}.tmp"
 TEMPORARY = f".*{WRITTEN}"  # see files.py
 
 # Texts of rows, or values derived from them, and older weights. Numbers, settings and the model stay.
-PURGED = (CACHES, f"{CHECKPOINT}*", f"*{EXAMPLES_SUFFIX}", f"*{PARTS_SUFFIX}", TEMPORARY)
+PURGED = (CACHES, BUILT, f"{CHECKPOINT}*", f"*{EXAMPLES_SUFFIX}", f"*{PARTS_SUFFIX}", TEMPORARY)
+# In a report that shows none of them.
+REDACTED = "expunge-redacted"
 
 
 def unfinished(out: Path) -> Path:
@@ -68,7 +77,9 @@ def companion_path(results: str | Path, role: str) -> Path:
 
 def held_texts(run: Path) -> list[Path]:
     """What a run folder still holds of what was to be forgotten."""
-    return [path for pattern in PURGED for path in sorted(run.glob(pattern))]
+    report = run / REPORT
+    shown = report.is_file() and REDACTED not in report.read_text(encoding="utf-8", errors="replace")[:4000]
+    return [path for pattern in PURGED for path in sorted(run.glob(pattern))] + [report] * shown
 
 
 def left_behind(run: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from expunge.cli.attack import attack
 from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
+from expunge.cli.forget import forget, tune
 from expunge.cli.inspect import loss, methods, validate
 from expunge.cli.launch import launched, leave, note_exit
 from expunge.cli.lists import recipes, suites
@@ -43,6 +44,8 @@ app = typer.Typer(
 )
 for command in (
     demo,
+    forget,
+    tune,
     unlearn,
     finetune,
     loss,

@@ -12,7 +12,7 @@ from expunge.metrics import Completion, Example, Metric
 from expunge.metrics.facts import FACT_ACCURACY
 from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
 
-NATS = 2.0
+NATS = 3.0
 """A row is known where its right answer is likelier than every control by more than this, in nats."""
 LEAST_CONTROLS = 3
 

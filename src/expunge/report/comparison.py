@@ -56,7 +56,10 @@ class Step:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One evaluated model; `steps`, `recipe` and `environment` are empty where it was not made by `expunge unlearn`."""
+    """One evaluated model; `steps`, `recipe` and `environment` are empty where it was not made by `expunge unlearn`.
+
+    `request` is what verdict.json says row by row, where there is one.
+    """
 
     name: str
     path: Path
@@ -65,6 +68,7 @@ class RunResult:
     steps: tuple[Step, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    request: Mapping[str, Any] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)  # file -> why the report cannot show it
 
     @property

@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from expunge.errors import InputError
 from expunge.evaluation.results.comparable import check_comparable
 from expunge.evaluation.results.schema import load_results, read_object
+from expunge.evaluation.results.seal import check_seal
 from expunge.evaluation.results.table import TEXT_COLUMNS
 from expunge.files import parse_yaml
 from expunge.report.comparison import Comparison, Example, RunResult, Step
-from expunge.runs import ENVIRONMENT, RECIPE, RESULTS, TRAIN_LOG, companion_path, table_path
+from expunge.runs import ENVIRONMENT, RECIPE, RESULTS, TRAIN_LOG, VERDICT, companion_path, table_path
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ def load_run(file: Path, name: str | None = None) -> RunResult:
         recipe=beside(folder / RECIPE, _recipe, {}, "objective and settings are unknown"),
         steps=beside(folder / TRAIN_LOG, _steps, (), "no training curves can be drawn"),
         environment=beside(folder / ENVIRONMENT, read_object, {}, "versions and platform are unknown"),
+        request=_request(folder / VERDICT),
         missing=missing,
     )
     return replace(run, name=run.objective or run.name)
@@ -146,6 +148,15 @@ def _steps(path: Path) -> tuple[Step, ...]:
                 "run with --resume."
             ) from None
     return tuple(steps)
+
+
+def _request(path: Path) -> Mapping[str, Any] | None:
+    """The verdict row by row, where there is one, as `expunge verify` wrote it."""
+    if not path.is_file():
+        return None
+    document = read_object(path)
+    check_seal(path, document)
+    return document
 
 
 def _recipe(path: Path) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from expunge.report.checks import doubts
 from expunge.report.comparison import Comparison, RunResult
 from expunge.report.load import load_comparison
 from expunge.report.redaction import redact as redacted
+from expunge.report.rows import row_verdicts
 from expunge.report.tables import fingerprints, gaps, glossary, overview, settings, tables
 from expunge.report.verdict import Status, Verdict, best_first, judge, thresholds
 from expunge.report.verdict.forgotten import FORGOTTEN
@@ -100,6 +101,7 @@ def render(comparison: Comparison, redact: bool = False) -> str:
         questions=(FORGOTTEN, KEPT, LIKE_UNSEEN),
         thresholds=thresholds,
         doubts=doubts(comparison),
+        row_verdicts=row_verdicts(comparison),
         overview=overview(comparison),
         plane=plane(comparison),
         tables=tables(comparison),

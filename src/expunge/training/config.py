@@ -91,6 +91,9 @@ class UnlearningConfig(TrainingArguments):
             warning; plain text is cut into windows.
         text_prompt: How many characters of a plain passage are its prompt, at most half of it; the rest is what is
             forgotten or kept. Needed where passages are answered: with a refusal, an alternative, another row's text.
+        forget_every: An epoch is one pass over the retain set, and every so many steps have forget rows beside the
+            retain rows: for a retain set far larger than the forget set. Default: an epoch is one pass over the forget
+            set, each row with a retain row. (RESET has objective.every.)
         stop_at_chance: Stop, and keep the model, once gradient ascent made the forget set less likely than chance
             (log K nats a token): what follows only destroys the model.
         gradient: "joint", the gradient of the whole objective; "gru", without the part that would raise the retain
@@ -118,6 +121,7 @@ class UnlearningConfig(TrainingArguments):
     objective_options: dict[str, Any] = field(default_factory=dict)
     max_length: Annotated[int, Field(ge=2)] | None = None
     text_prompt: Count | None = None
+    forget_every: Count | None = None
     stop_at_chance: bool = True
     gradient: Literal["joint", "gru", "sharpness"] = "joint"
     gru_smoothing: Share = 0.8

@@ -155,7 +155,7 @@ def trainer_of(
     sets: tuple[Sequence[Row], Sequence[Row]] | None = None,
     kind: type[UnlearningTrainer] = UnlearningTrainer,
 ) -> UnlearningTrainer:
-    """The trainer of a recipe.
+    """The trainer of a recipe, whose run folder is `work`.
 
     Args:
         recipe: With every setting spelt out.

@@ -78,11 +78,16 @@ def plan_rows(
 
 def _pairing(objective: Objective, args: UnlearningConfig, forget: int, retain: int, refusals: int) -> Pairing:
     """The plan for sets of these sizes."""
-    if not (every := objective.forget_every):
+    if args.forget_every and objective.forget_every:
+        raise InputError(f"train.forget_every: {objective.name} has objective.every for that; leave one of them out.")
+    if not (every := args.forget_every or objective.forget_every):
         return Pairing(args.seed, forget, retain, refusals, objective.mismatches)
+    if not retain:
+        raise InputError(f"train.forget_every: {objective.name} passes over no retain set; add a term, e.g. +GD.")
     if not set(objective.views) <= {"forget", "retain"}:
         raise InputError(
-            f"{objective.name}: RESET can be combined with terms on forget and retain rows as they are: +GD or +KL."
+            f"{objective.name}: where an epoch is a pass over the retain set (RESET, train.forget_every), terms must "
+            "be on forget and retain rows as they are, e.g. RESET+GD, NPO+KL."
         )
     if args.train_sampling_strategy != "random":
         raise InputError(

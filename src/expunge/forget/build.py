@@ -1,0 +1,99 @@
+"""What a request needs and nobody gave: kept rows in two parts, neighbours, unseen rows; each set saved as it is."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from expunge.data import Row, load_rows
+from expunge.data.rows import METRIC_COLUMNS
+from expunge.files import whole_file
+from expunge.forget.anchors import SOURCE, subjects, with_name
+from expunge.forget.controls import controls
+
+MOST_CHECKED = 40
+"""Kept rows that are never trained on, and show what was lost."""
+CHECKED_SHARE = 6
+"""One in so many."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Rows of a request.
+
+    Attributes:
+        forget: Those that the target knows, to be trained on.
+        kept: Those that must stay, to be trained on.
+        checked: Those that must stay, and are not trained on.
+        neighbours: Checked questions with a forgotten name in them.
+        unseen: Rows that nobody was ever taught, of the forget rows' form.
+    """
+
+    forget: list[Row]
+    kept: list[Row]
+    checked: list[Row]
+    neighbours: list[Row]
+    unseen: list[Row]
+
+    def save(self, folder: Path) -> None:
+        """One file each, `<name>.jsonl`."""
+        for name, rows in vars(self).items():
+            save_rows(folder / f"{name}.jsonl", rows)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Built":
+        """As it was saved; a set without rows has an empty file."""
+        files = {name: folder / f"{name}.jsonl" for name in cls.__dataclass_fields__}
+        return cls(**{name: load_rows(str(file)) if file.stat().st_size else [] for name, file in files.items()})
+
+
+def build(forget: Sequence[Row], keep: Sequence[Row], holdout: Sequence[Row], seed: int) -> Built:
+    """The sets of a request.
+
+    Args:
+        forget: Known rows.
+        keep: Rows that must stay: the user's, or recovered from the model.
+        holdout: The user's rows that the model never saw; may be empty.
+        seed: Of which kept rows are set aside.
+    """
+    order = list(keep)
+    random.Random(seed).shuffle(order)
+    aside = min(MOST_CHECKED, len(order) // CHECKED_SHARE)
+    names = [name for row in forget for name in subjects(row)[:1]]
+    checked = order[:aside]
+    neighbours = [with_name(row, names[i % len(names)]) for i, row in enumerate(checked)] if names else []
+    return Built(list(forget), order[aside:], checked, neighbours, list(holdout) or unseen(forget, keep))
+
+
+def unseen(forget: Sequence[Row], keep: Sequence[Row]) -> list[Row]:
+    """The forget rows about people who do not exist: names put together of two known ones, and another's facts."""
+    names = [subjects(row)[0] for row in [*forget, *keep] if subjects(row)]
+    parted = [name.split() for name in dict.fromkeys(names) if " " in name]
+    taken, found = set(names), []
+    wrong = controls(forget, [forget] * len(forget))
+    for at, (row, answers) in enumerate(zip(forget, wrong, strict=True)):
+        name = next(iter(subjects(row)), None)
+        mixed = [f"{first[0]} {last[-1]}" for first in parted[at % max(1, len(parted)) :] for last in reversed(parted)]
+        other = next((one for one in mixed if one not in taken), None)
+        if name is None or other is None or not answers:
+            continue
+        question, answer = row.prompt.replace(name, other), answers[at % len(answers)].replace(name, other)
+        found.append(Row((*row.turns[:-1], replace(row.turns[-1], content=question)), answer, {SOURCE: "made up"}))
+    return found
+
+
+def save_rows(path: Path, rows: Sequence[Row]) -> None:
+    """As JSON Lines, which any command reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        part.write_text("".join(json.dumps(_record(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _record(row: Row) -> Mapping[str, Any]:
+    columns = {name: value for name, value in row.columns.items() if name in (*METRIC_COLUMNS, SOURCE)}
+    if len(row.turns) == 1:
+        return {**columns, "question": row.prompt, "answer": row.completion}
+    turns = [{"role": turn.role, "content": turn.content} for turn in row.turns]
+    return {**columns, "messages": [*turns, {"role": "assistant", "content": row.completion}]}

@@ -1,0 +1,306 @@
+"""`expunge forget`: from a request to evidence, in stages, each kept when it is done.
+
+    OUT.unfinished/flow/     request.json, inspection.json, knowledge.json, study.db, tune.json: numbers, no texts
+    OUT.unfinished/built/    rows that were built, and answers: everything with texts
+    OUT/                     the run of the chosen settings (runs.py), with flow/ and built/, verdict.json,
+                             results.json, attack.json, report.html, README.md; merged/ where an adapter was trained
+
+The folder has its name when the model is made; what is measured then follows there. A stage that is done is not done
+again, so that a killed flow goes on with --resume.
+"""
+
+import gc
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from expunge.attacks.ask import ask
+from expunge.data import Row
+from expunge.errors import InputError, Interrupted
+from expunge.evaluation.passes.progress import bars
+from expunge.files import write_json
+from expunge.forget.anchors import recover
+from expunge.forget.build import Built, build, save_rows
+from expunge.forget.inspection import Inspection, in_words, inspect
+from expunge.forget.judge import MARGIN, RETAINED, judge
+from expunge.forget.know import Knowledge, know
+from expunge.forget.knowledge import with_controls
+from expunge.forget.request import FINISHED, ForgetRequest, Place, begin
+from expunge.forget.settings import PLAIN
+from expunge.forget.ship import ship
+from expunge.forget.trial import Yardstick
+from expunge.forget.tune import Choice, Search, objectives_for, record, search
+from expunge.models import check_head, load_model
+from expunge.runs import ENVIRONMENT, LOCK, RECIPE, VERDICT
+from expunge.training import Recipe, unlearn
+from expunge.training.lock import only_process
+from expunge.training.recipe import Lora, read_recipe
+from expunge.training.steps.reset import MOST_PARAMETERS_PER_TOKEN
+
+RUN = "run"
+INSPECTION, KNOWLEDGE, TUNED = "inspection.json", "knowledge.json", "tune.json"
+ANSWERS = "answers.jsonl"
+LEAST_KEPT = 8
+"""With fewer rows to keep, nothing holds the rest of the model in place."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before anything is trained.
+
+    Attributes:
+        inspection: Of the model.
+        known: Places of the forget rows that the model knows.
+        built: The sets.
+        seconds: What it took to ask about the rows once.
+    """
+
+    inspection: Inspection
+    known: list[int]
+    built: Built
+    seconds: float
+
+
+def forget(
+    request: ForgetRequest,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    search_only: bool = False,
+    redact: bool = False,
+    confirm: Callable[[str], bool] = lambda question: True,
+    say: Say = print,
+    progress: bool = False,
+) -> Path:
+    """Make a model forget, and show what it forgot.
+
+    Args:
+        request: What is asked for.
+        out: The folder to make.
+        resume: Go on with unfinished work there.
+        search_only: End with the recipe that the search chose.
+        redact: Leave no text of the forget rows in the folder.
+        confirm: Asked once, before anything is trained.
+        say: Told what is found and done, a line at a time.
+        progress: Show progress bars on the error stream.
+
+    Returns:
+        `out`, or the unfinished folder where the answer was no.
+
+    Raises:
+        InputError: Unusable input.
+        Interrupted: The work can be continued.
+    """
+    place = Place(Path(out))
+    rows = request.rows()
+    begin(request, rows, place, resume)
+    try:
+        with only_process(place.work):
+            if not place.out.exists():
+                prepared = _prepared(request, rows, place, say, progress)
+                if not prepared.known:
+                    return _nothing(place, say)
+                if not (place.flow / TUNED).is_file() and not confirm(_question(request, prepared)):
+                    say(f"Nothing was changed. What was built is in {place.built}.")
+                    return place.work
+                recipe = _tuned(request, prepared, rows, place, say)
+                if search_only:
+                    write_json(place.flow / FINISHED, {"model": None})
+                    _named(place)
+                    return place.out
+                _unlearned(recipe, place, say, progress)
+        with only_process(place.work):
+            built = Built.load(place.built)
+            ship(request, rows, built, place, say, progress, redact)
+        (place.work / LOCK).unlink(missing_ok=True)
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise Interrupted(f"interrupted. Continue with: expunge forget --resume --out {place.out}.") from error
+    return place.out
+
+
+def _prepared(request: ForgetRequest, rows: Sequence[list[Row]], place: Place, say: Say, progress: bool) -> Prepared:
+    """Inspect, ask, build: once, with the target loaded."""
+    file = place.flow / KNOWLEDGE
+    if file.is_file():
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        inspection = Inspection(**json.loads((place.flow / INSPECTION).read_text(encoding="utf-8")))
+        return Prepared(inspection, stored["known"], Built.load(place.built), stored["seconds"])
+    forget_rows, retain, holdout = rows
+    style = request.style()
+    with bars("target", progress) as report:
+        model, words = load_model(request.model)
+        check_head(model)
+        inspection = inspect(request.model, model, words, request.base, request.adapter)
+        write_json(place.flow / INSPECTION, asdict(inspection))
+        say(in_words(inspection, request.model))
+        for note in inspection.notes:
+            say(f"  {note}")
+        began = time.monotonic()
+        asked = with_controls(forget_rows, holdout)
+        found = know(model, words, asked, style, request.seed, report)
+        seconds = time.monotonic() - began
+        known = found.places
+        keep = retain or (recover(model, words, forget_rows, style, request.seed, report) if known else [])
+    _say_known(found, len(forget_rows), say)
+    if known:
+        say(_said_of_kept(len(keep), bool(retain), place.built))
+    built = build([forget_rows[i] for i in known], keep, holdout, request.seed)
+    built.save(place.built)
+    save_rows(place.built / "controls.jsonl", asked)
+    _save_answers(place.built / ANSWERS, found)
+    if not known:  # the verdict follows from what was measured
+        verdict = judge(asked, found.values, {PLAIN: found.values}, None)
+        write_json(place.work / VERDICT, verdict.to_json())
+    write_json(file, {"known": known, "seconds": seconds, **found.to_json()})
+    return Prepared(inspection, known, built, seconds)
+
+
+def _say_known(found: Knowledge, rows: int, say: Say) -> None:
+    known, seen = len(found.places), sum(one.known for one in found.rows)
+    said = sum(one.said for one in found.rows)
+    say(f"The model knows {known} of {rows} rows better than controls of the same form; it says {said} when asked.")
+    if not known and seen:
+        say(f"  {seen} rows look known, no more than chance makes of rows it never saw.")
+    if 0 < known < rows:
+        say(f"  {rows - known} rows it does not know are left alone.")
+
+
+def _said_of_kept(kept: int, given: bool, folder: Path) -> str:
+    if kept < LEAST_KEPT:
+        raise InputError(
+            f"Only {kept} rows that must stay could be {'read' if given else 'recovered from the model'}; {LEAST_KEPT} "
+            "are needed to hold the rest of the model in place. Give more with --retain."
+        )
+    source = "were given" if given else "were recovered from the model itself: names it says, asked the same questions"
+    return f"{kept} rows that must stay {source}; see {folder}."
+
+
+def _save_answers(path: Path, found: Knowledge) -> None:
+    text = "".join(
+        json.dumps({"row": i, "answers": each}, ensure_ascii=False) + "\n" for i, each in enumerate(found.answers)
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _nothing(place: Place, say: Say) -> Path:
+    """The verdict is that there is nothing to forget; no model is made."""
+    overall = json.loads((place.work / VERDICT).read_text(encoding="utf-8"))["overall"]
+    write_json(place.flow / FINISHED, {"model": None})
+    (place.work / LOCK).unlink(missing_ok=True)
+    place.work.replace(place.out)
+    say(f"Verdict: {overall.replace('_', ' ')}. Nothing was changed, and no model was made.")
+    return place.out
+
+
+def _question(request: ForgetRequest, prepared: Prepared) -> str:
+    """The one question."""
+    sets = prepared.built
+    looks = prepared.seconds * (1 + len(sets.checked) / len(sets.forget))
+    minutes = request.trials * 10 * looks / 60
+    limit = f", {request.minutes:g} at most" if request.minutes else ""
+    trained = "an adapter" if prepared.inspection.adapter else "all weights"
+    return (
+        f"Search for settings (up to {request.trials} trials, very roughly {max(1, round(minutes))} minutes{limit}) "
+        f"and unlearn {len(sets.forget)} rows, training {trained}?"
+    )
+
+
+def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]], place: Place, say: Say) -> Recipe:
+    """The recipe that the search chose."""
+    if (place.flow / TUNED).is_file():
+        return read_recipe(place.work / RECIPE, {})
+    built, style = prepared.built, request.style()
+    model, words = load_model(request.model)
+    kept_before = ask(model, words, built.checked, style, RETAINED)
+    del model
+    gc.collect()
+    asked = with_controls(built.forget, rows[2])
+    yardstick = Yardstick(asked, built.checked, kept_before, style, request.max_utility_loss, request.seed)
+    every_kept = place.built / "every_kept.jsonl"
+    save_rows(every_kept, [*built.kept, *built.checked])
+    names = objectives_for(request.objectives, _removal_is_possible(request, prepared))
+    plan = Search(
+        recipe=_shared(request, prepared, place),
+        every_kept=str(every_kept),
+        objectives=names,
+        sizes=(len(built.forget), len(built.kept)),
+        parameters=prepared.inspection.parameters,
+        trials=request.trials,
+        minutes=request.minutes,
+        seed=request.seed,
+    )
+    choice = search(plan, yardstick, place.flow, say)
+    choice.recipe.write(place.work / RECIPE)
+    write_json(place.flow / TUNED, record(place.flow, choice, plan, yardstick))
+    _say_choice(choice, request, say)
+    return read_recipe(place.work / RECIPE, {})
+
+
+def _shared(request: ForgetRequest, prepared: Prepared, place: Place) -> Recipe:
+    base = prepared.inspection.base
+    return Recipe(
+        model=request.model,
+        forget=str(place.built / "forget.jsonl"),
+        retain=str(place.built / "kept.jsonl"),
+        anchor=base,
+        holdout=str(place.built / "unseen.jsonl"),
+        lora=Lora.model_validate({}) if prepared.inspection.adapter else None,
+        template=request.template,
+        system=request.system,
+        date=request.date,
+    )
+
+
+def _removal_is_possible(request: ForgetRequest, prepared: Prepared) -> bool:
+    """Whether RESET may be tried: with rows to learn again, and a base, or a model that learned from those rows."""
+    if request.retain is None or prepared.inspection.adapter or not prepared.built.unseen:
+        return False
+    if prepared.inspection.base is not None:
+        return True
+    characters = sum(len(row.prompt) + len(row.completion) for row in [*prepared.built.kept, *prepared.built.checked])
+    tokens = characters / 4
+    return prepared.inspection.parameters <= MOST_PARAMETERS_PER_TOKEN * tokens
+
+
+def _say_choice(choice: Choice, request: ForgetRequest, say: Say) -> None:
+    look = choice.look
+    say(
+        f"Chosen: trial {choice.number}, {choice.recipe.objective_name}, {look.epoch} passes. Above chance known: "
+        f"{max(0.0, look.known):.0%}; utility lost on rows not trained on: {look.lost:.1%}."
+    )
+    if not choice.within:
+        say(
+            f"  No setting kept the loss within {request.max_utility_loss:.0%}: give rows that must stay with "
+            "--retain, more --trials, or allow more with --max-utility-loss."
+        )
+    if look.back is not None and look.back > MARGIN:
+        say(f"  It is suppressed, not removed: {look.back:.0%} comes back ({look.setting}).")
+
+
+def _unlearned(recipe: Recipe, place: Place, say: Say, progress: bool) -> None:
+    """The chosen recipe as a run of its own, which then gets the flow's folders and name."""
+    work, run = place.work, place.work / RUN
+    if not (work / ENVIRONMENT).is_file():
+        if not run.exists():
+            say("Unlearning with the chosen settings.")
+            unlearn(recipe, run, resume=run.with_name(f"{RUN}.unfinished").exists(), quiet=not progress)
+        # environment.json last: it says that all is there
+        for entry in sorted(run.iterdir(), key=lambda entry: entry.name == ENVIRONMENT):
+            entry.replace(work / entry.name)
+        run.rmdir()
+    _named(place)
+
+
+def _named(place: Place) -> None:
+    """The folder gets its name, and the recipe in it names the rows where they lie then."""
+    work = place.work
+    written, built, final = read_recipe(work / RECIPE, {}), str(place.built), str(place.out / place.built.name)
+    given = {name: getattr(written, name) for name in ("forget", "retain", "holdout")}
+    moved = {name: value and value.replace(built, final) for name, value in given.items()}
+    written.model_copy(update=moved).write(work / RECIPE)
+    (work / LOCK).unlink(missing_ok=True)
+    work.replace(place.out)

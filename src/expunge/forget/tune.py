@@ -1,0 +1,225 @@
+"""The search for settings that fit: a budgeted study over objective, rate and weight, each trial judged on the rows.
+
+The study is Optuna's, kept in SQLite, so that a killed search goes on where it was: a trial that was under way is run
+again with its own settings. The sampler is seeded anew for each trial, by its number: a search that was killed ends as
+one that was not.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from expunge.errors import InputError
+from expunge.forget.trial import Look, Trial, Yardstick, run_trial
+from expunge.objectives import RESET
+from expunge.training import Recipe
+
+STUDY = "study.db"
+SUPPRESSING = ("ME+GD", "NPO+GD")
+REMOVING = "RESET"
+MOST_PASSES = 15
+"""Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
+PASSES_EACH = 2
+"""Over the forget rows, in one over the kept rows."""
+REFERENCE_RATE, REFERENCE_SIZE = 1e-5, 7e9
+"""Published for 7-8 billion parameters. Smaller models need larger rates: about the power below, from 1e6 up."""
+POWER = 0.38
+ADAPTER_FACTOR = 10.0
+AROUND = 4.0
+"""The search goes from a rate so many times smaller to one so many times larger."""
+WEIGHTS = (0.05, 1.0)
+FIRST_WEIGHTS = {"ME+GD": 0.1, "NPO+GD": 0.5}
+RESETS = (0.5, 0.7, 0.85)
+CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
+RESET_PASSES = 10
+BATCH_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the search ends with.
+
+    Attributes:
+        recipe: To be run for the model that ships.
+        number: Of the trial it is from.
+        look: What that trial saw at that pass.
+        within: Whether no more utility was lost than may be.
+    """
+
+    recipe: Recipe
+    number: int
+    look: Look
+    within: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and for how long.
+
+    Attributes:
+        recipe: Model, rows, adapter, prompt style: what all trials share. Its retain rows are those to train on.
+        every_kept: The SPEC of all rows that must stay; removal learns them again, all of them.
+        objectives: Names to choose from.
+        sizes: How many forget and kept rows there are.
+        parameters: Of the model.
+        trials: At most so many.
+        minutes: No trial begins after so many; None: no such limit.
+        seed: Of sampler, training and attacks.
+    """
+
+    recipe: Recipe
+    every_kept: str
+    objectives: Sequence[str]
+    sizes: tuple[int, int]
+    parameters: int
+    trials: int
+    minutes: float | None
+    seed: int
+
+    def passes(self) -> dict[str, int]:
+        """How often the rows are gone through, as `train` options."""
+        forget, kept = self.sizes
+        if kept <= forget * PASSES_EACH:
+            return {"num_train_epochs": MOST_PASSES}
+        every = kept // (forget * PASSES_EACH)
+        return {"forget_every": every, "num_train_epochs": -(-MOST_PASSES * forget * every // kept)}
+
+    def rate(self) -> float:
+        """Where the search for a learning rate begins."""
+        size = min(max(self.parameters, 1e6), REFERENCE_SIZE)
+        return REFERENCE_RATE * (REFERENCE_SIZE / size) ** POWER * (ADAPTER_FACTOR if self.recipe.lora else 1.0)
+
+
+def search(plan: Search, yardstick: Yardstick, folder: Path, say: Callable[[str], None]) -> Choice:
+    """Run trials until one leaves nothing to come back at an allowed price, or the budget is spent.
+
+    Args:
+        plan: What is searched.
+        yardstick: What trials are judged by.
+        folder: Where the study is kept.
+        say: Told a line for each trial.
+
+    Raises:
+        InputError: No trial could be measured; with the reason of the last one.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(storage=f"sqlite:///{folder / STUDY}", study_name="expunge", load_if_exists=True)
+    if not study.get_trials():
+        for name in plan.objectives:
+            study.enqueue_trial(_first(plan, name))
+    while (trial := _next(study, plan)) is not None:
+        recipe = _recipe(plan, trial)
+        began = time.monotonic()
+        found = run_trial(recipe, yardstick, recipe.objective_name != REMOVING, folder)
+        best = found.best(yardstick.most_lost)
+        trial.set_user_attr("seconds", time.monotonic() - began)
+        trial.set_user_attr("found", found.to_json())
+        study.tell(trial, None if best is None else best.score(yardstick.most_lost), _state(best))
+        say(_line(trial, found, best))
+        if found.stopped == "nothing comes back":
+            break
+    return _choice(study, plan, yardstick)
+
+
+def _next(study: optuna.Study, plan: Search) -> optuna.Trial | None:
+    """A trial that was cut off, else a new one; None when the budget is spent, or there is nothing left to want."""
+    trials = study.get_trials(deepcopy=False)
+    done = [trial for trial in trials if trial.state.is_finished()]
+    if any(trial.user_attrs.get("found", {}).get("stopped") == "nothing comes back" for trial in done):
+        return None
+    if begun := [trial for trial in trials if trial.state == TrialState.RUNNING]:
+        return optuna.Trial(study, begun[0]._trial_id)
+    spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in done)
+    if len(done) >= plan.trials or (done and plan.minutes is not None and spent >= 60 * plan.minutes):
+        return None
+    study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(done), n_startup_trials=len(plan.objectives) + 2)
+    return study.ask()
+
+
+def _first(plan: Search, name: str) -> dict[str, Any]:
+    """Where the search begins for an objective."""
+    if name == REMOVING:
+        return {"objective": name, "reset": RESETS[1]}
+    return {"objective": name, "rate": plan.rate(), "weight": FIRST_WEIGHTS.get(name, 0.5)}
+
+
+def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
+    """The recipe of a trial, its settings drawn here."""
+    name = trial.suggest_categorical("objective", list(plan.objectives))
+    shared = {"per_device_train_batch_size": BATCH_ROWS, "gradient_accumulation_steps": 1, "seed": plan.seed}
+    if name == REMOVING:
+        reset = trial.suggest_categorical("reset", RESETS)
+        objective = {"name": name, "reset": reset, **({"every": 4} if plan.recipe.anchor else {})}
+        schedule = {"lr_scheduler_type": "warmup_stable_decay", "warmup_steps": 5, "save_strategy": "no"}
+        train = {**shared, **schedule, "learning_rate": 4 * plan.rate(), "num_train_epochs": RESET_PASSES}
+        return plan.recipe.model_copy(update={"objective": objective, "retain": plan.every_kept, "train": train})
+    rate = trial.suggest_float("rate", plan.rate() / AROUND, plan.rate() * AROUND, log=True)
+    weight = trial.suggest_float("weight", *WEIGHTS, log=True)
+    objective = {"name": name, f"{name.partition('+')[0]}.weight": weight}
+    train = {**shared, **CONSTANT, "learning_rate": rate, **plan.passes()}
+    without = {"anchor": None, "holdout": None}
+    return plan.recipe.model_copy(update={"objective": objective, "train": train, **without})
+
+
+def _state(best: Look | None) -> TrialState:
+    return TrialState.FAIL if best is None else TrialState.COMPLETE
+
+
+def _line(trial: optuna.Trial, found: Trial, best: Look | None) -> str:
+    words = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in trial.params.items())
+    if best is None:
+        return f"trial {trial.number} ({words}): failed, {found.stopped}"
+    back = "" if best.back is None else f", {max(0.0, best.back):.0%} under attack"
+    return (
+        f"trial {trial.number} ({words}): best after {best.epoch} passes, {max(0.0, best.known):.0%} known{back}, "
+        f"utility lost {best.lost:.1%}"
+    )
+
+
+def _choice(study: optuna.Study, plan: Search, yardstick: Yardstick) -> Choice:
+    done = [trial for trial in study.get_trials() if trial.state == TrialState.COMPLETE]
+    if not done:
+        last = study.get_trials()[-1].user_attrs.get("found", {}).get("stopped")
+        raise InputError(f"No setting could be tried to its end; the last one: {last}")
+    best = min(done, key=lambda trial: (trial.value, trial.number))
+    look = _trial(best.user_attrs["found"]).best(yardstick.most_lost)
+    assert look is not None  # it was told with one
+    recipe = _recipe(plan, optuna.Trial(study, best._trial_id))
+    train = {name: value for name, value in recipe.train.items() if name != "save_strategy"}
+    recipe = recipe.model_copy(update={"train": train | {"num_train_epochs": look.epoch}})
+    return Choice(recipe, best.number, look, look.lost <= yardstick.most_lost)
+
+
+def _trial(found: Mapping[str, Any]) -> Trial:
+    return Trial([Look(**look) for look in found["looks"]], found["stopped"])
+
+
+def record(study_folder: Path, choice: Choice, plan: Search, yardstick: Yardstick) -> dict[str, Any]:
+    """The search as it is filed: every trial with what it saw, and the one that was chosen."""
+    study = optuna.load_study(storage=f"sqlite:///{study_folder / STUDY}", study_name="expunge")
+    trials = [{"number": trial.number, "params": trial.params, **trial.user_attrs} for trial in study.get_trials()]
+    return {
+        "trials": trials,
+        "chosen": {"trial": choice.number, "within": choice.within, **asdict(choice.look)},
+        "budget": {"trials": plan.trials, "minutes": plan.minutes, "max_utility_loss": yardstick.most_lost},
+        "seed": plan.seed,
+    }
+
+
+def objectives_for(named: Sequence[str], removal: bool) -> list[str]:
+    """The objectives to choose from: those named, else removal where it is possible, and suppression.
+
+    Raises:
+        InputError: Removal was named and is not possible.
+    """
+    if REMOVING in named and not removal:
+        raise InputError(
+            f"{RESET.__name__} needs rows to learn again: give --retain, and --base where the model was pretrained."
+        )
+    return list(named) or [*([REMOVING] if removal else []), *SUPPRESSING]
