@@ -2,8 +2,7 @@
 
     python benchmarks/removal_figure.py --figure docs/images/removal.svg
 
-Reads what `python benchmarks/removal.py` wrote. Every seed is a point; the line goes through the means of those with the same
-settings.
+Reads what `python benchmarks/removal.py` wrote. Every run is a point; the line goes through the means over seeds.
 """
 
 import argparse

@@ -60,7 +60,7 @@ def written(run):
 
 
 def trial(reset, excess):
-    return choosing.Trial(reset, {"30": 0.2 + excess}, {"30": 0.2}, 1.0, excess, 0.99, 60.0)
+    return choosing.PseudoRun(reset, {"30": 0.2 + excess}, {"30": 0.2}, 1.0, excess, 0.99, 60.0)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Trial:
+class PseudoRun:
     """What became of a pseudo-request.
 
     Attributes:
@@ -95,7 +95,7 @@ class Trial:
         return self.excess <= MARGIN
 
 
-class TrialTrainer(UnlearningTrainer):
+class Unrecorded(UnlearningTrainer):
     """Nothing of a trial is written down but its log, which goes with it."""
 
     recorded = False
@@ -144,9 +144,9 @@ def _choose(recipe: Recipe, work: Path, quiet: bool, budget: Budget, say: Callab
         "seed": sets.seed,
         "rows": {"pseudo_forgotten": len(sets.forget), "controls": len(sets.controls), "kept": len(sets.kept)},
     }
-    file, trials = work / CHOICE, dict[float, Trial]()
+    file, trials = work / CHOICE, dict[float, PseudoRun]()
     if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8")))["of"] == record["of"]:
-        trials = {one["reset"]: Trial(**one) for one in before["trials"]}
+        trials = {one["reset"]: PseudoRun(**one) for one in before["trials"]}
     say(
         f"Choosing objective.reset with {len(sets.forget)} retain rows that are forgotten on trial: up to "
         f"{budget.trials} trials, each as long as the run (--trials, --minutes; objective.reset=0.7 in their place)."
@@ -164,7 +164,7 @@ def _choose(recipe: Recipe, work: Path, quiet: bool, budget: Budget, say: Callab
     return chosen.reset
 
 
-def _next(trials: dict[float, Trial]) -> float | None:
+def _next(trials: dict[float, PseudoRun]) -> float | None:
     """The candidate to try, by bisection: less is enough below one that passed, more is needed above one that did not.
 
     None when the smallest that passes is known.
@@ -175,13 +175,13 @@ def _next(trials: dict[float, Trial]) -> float | None:
     return between[len(between) // 2] if between else None
 
 
-def _affordable(trials: dict[float, Trial], budget: Budget) -> bool:
+def _affordable(trials: dict[float, PseudoRun], budget: Budget) -> bool:
     spent = [one.seconds for one in trials.values()]
     in_time = budget.minutes is None or not spent or sum(spent) + max(spent) <= 60 * budget.minutes
     return len(trials) < budget.trials and in_time
 
 
-def _best(trials: dict[float, Trial]) -> tuple[Trial, str]:
+def _best(trials: dict[float, PseudoRun]) -> tuple[PseudoRun, str]:
     """The trial that the rule chooses, and why."""
     passed = [one for one in trials.values() if one.passed]
     best = min(passed, key=lambda one: one.reset) if passed else min(trials.values(), key=lambda one: one.excess)
@@ -195,7 +195,7 @@ def _best(trials: dict[float, Trial]) -> tuple[Trial, str]:
     return best, why
 
 
-def _in_words(one: Trial) -> str:
+def _in_words(one: PseudoRun) -> str:
     steps = " and ".join(one.relearned)
     found, controls = (" and ".join(f"{v:.2f}" for v in each.values()) for each in (one.relearned, one.controls))
     return (
@@ -241,10 +241,10 @@ class _Sets:
         return fingerprint_json([recipe.model_dump(), rows, fingerprint(target), code])
 
 
-def _tried(recipe: Recipe, reset: float, sets: _Sets, folder: Path, quiet: bool) -> Trial:
+def _tried(recipe: Recipe, reset: float, sets: _Sets, folder: Path, quiet: bool) -> PseudoRun:
     began = time.monotonic()
     settings = recipe.model_copy(update={"train": {**recipe.train, "save_strategy": "no"}})
-    trainer = trainer_of(_given(settings, reset), folder, quiet, (sets.forget, sets.retain), TrialTrainer)
+    trainer = trainer_of(_given(settings, reset), folder, quiet, (sets.forget, sets.retain), Unrecorded)
     words, style = trainer.processing_class, trainer.style
 
     def mean(rows: Sequence[Row], metric: Metric) -> float:
@@ -271,7 +271,7 @@ def _tried(recipe: Recipe, reset: float, sets: _Sets, folder: Path, quiet: bool)
     kept = mean(sets.kept, PROBABILITY) / before
     shutil.rmtree(folder, ignore_errors=True)
     seconds = round(time.monotonic() - began, 1)
-    return Trial(reset, relearned, controls, known, round(excess, 4), round(kept, 4), seconds)
+    return PseudoRun(reset, relearned, controls, known, round(excess, 4), round(kept, 4), seconds)
 
 
 def _mean(values: Any) -> float:
