@@ -66,8 +66,17 @@ SUPPRESSED = {
 }
 # Methods that begin from another model than the target: which.
 BEGIN = {"UNDO .6": "NPO+GD", "NoT": "negated"}
+
+
+def undo(retain_passes, rows):
+    """2506.06278: noise in the suppressed model, which then distils what it was; an epoch is over the forget set."""
+    options = {"num_train_epochs": round(retain_passes * rows / 40), "learning_rate": 2e-3, "noise": 0.6}
+    return "DISTILL+KL", {**SUPPRESSION, **options}
+
+
 FROM_BASE = {
     **SUPPRESSED,
+    "UNDO .6": undo(5, 200),
     "RESET .5": towards_base(5, reset=0.5, every=4),
     "RESET .8": towards_base(5, reset=0.8, every=4),
     "RESET, chosen": towards_base(5, every=4),
@@ -80,8 +89,7 @@ FROM_BASE = {
 }
 FROM_NOTHING = {
     **SUPPRESSED,
-    # 2506.06278: noise in the suppressed model, which is then distilled; an epoch is over the forget set
-    "UNDO .6": ("DISTILL+KL", {**SUPPRESSION, "learning_rate": 2e-3, "num_train_epochs": 150, "noise": 0.6}),
+    "UNDO .6": undo(10, 577),
     # 2503.05657: one layer's weights negated, then the retain set alone
     "NoT": removal(5, reset=0.0, hinge=0.0),
     "RESET .7": removal(10, reset=0.7),
@@ -234,7 +242,8 @@ class Bench:
         questions = Questions("tofu", self.data, "forget10", f"{self.data}:holdout")
         model, words = load_model(place, quantization=bits)
         first = self.out / "retain 1" / "results.json"
-        compared = ComparedWith(retain_results=first) if first.exists() else ComparedWith()
+        another = first.exists() and (bits or place != first.parent)
+        compared = ComparedWith(retain_results=first) if another else ComparedWith()
         results = evaluate(
             model, questions, words, compared_with=compared, out=None if bits else place / "results.json"
         )
