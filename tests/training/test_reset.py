@@ -232,7 +232,7 @@ def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, 
     assert "train.noise" in refused("objective.level=7", "train.noise=0.5")
     assert "train_sampling_strategy" in refused("objective.level=7", "train.train_sampling_strategy=sequential")
     assert "no matrix" in refused("objective.level=7", "objective.layers=[7, 9]")
-    assert "+GD or +KL" in refused("objective.level=7", "--objective", "RESET+AP")
+    assert "RESET+GD" in refused("objective.level=7", "--objective", "RESET+AP")
     assert "anchor" in refused("--objective", "NPO+GD", "--anchor", "fresh")
     monkeypatch.setattr("expunge.training.steps.reset.MOST_PARAMETERS_PER_TOKEN", 1)
     text = " ".join(refused("objective.level=7").split())
