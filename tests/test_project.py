@@ -33,7 +33,7 @@ ROOMS = {
     "training": {"models", "data", "objectives", "metrics"},
     "evaluation": {"models", "data", "objectives", "metrics"},
     "attacks": {"evaluation", "training", "models", "data", "objectives", "metrics"},
-    "forget": {"attacks", "evaluation", "training", "models", "data", "objectives", "metrics"},
+    "forget": {"report", "attacks", "evaluation", "training", "models", "data", "objectives", "metrics"},
     "worlds": {"models", "data", "objectives", "metrics"},
     "report": {"evaluation", "training", "models", "data", "objectives", "metrics"},
     "cli": {

@@ -1,5 +1,6 @@
 """People and towns, enough of them that a share can be told from chance."""
 
+import copy
 from itertools import product
 
 import tinymodels as tiny
@@ -31,3 +32,13 @@ def learned(rows, steps, model=None, rate=3e-3, seed=0):
         pass
     model.zero_grad(set_to_none=True)
     return model
+
+
+def save(model, folder, template=None):
+    """A model folder, with another chat template if one is given."""
+    words = copy.deepcopy(WORDS)
+    if template:
+        words.chat_template = template
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder

@@ -1,6 +1,5 @@
 """`expunge verify`: verdicts that agree with how the models were made, and that nothing around the weights moves."""
 
-import copy
 import json
 
 import numpy as np
@@ -13,30 +12,9 @@ from expunge.cli.main import main
 from expunge.evaluation.results.seal import check_seal
 from expunge.forget.controls import controls
 from expunge.forget.knowledge import METRICS, known, with_controls
-from forget.small import FORGET, RETAIN, WORDS, born, learned
+from forget.small import FORGET, RETAIN, born, learned, save
 
 REFUSING = "{% for m in messages %}<|assistant|>I cannot say.<|end|>{% endfor %}<|user|>?<|end|><|assistant|>"
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory):
-    """A target that knows both sets, a retain model, and the rows."""
-    folder = tmp_path_factory.mktemp("verified")
-    save(learned(FORGET + RETAIN, 150, learned(FORGET + RETAIN, 300), 1e-3), folder / "target")
-    save(learned(RETAIN, 250), folder / "retain")
-    for name, rows in (("forget", FORGET), ("few", FORGET[:3]), ("keep", RETAIN)):
-        lines = [json.dumps({"question": r.prompt, "answer": r.completion, **r.columns}) for r in rows]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def save(model, folder, template=None):
-    words = copy.deepcopy(WORDS)
-    if template:
-        words.chat_template = template
-    model.save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
 
 
 def target_of(home):

@@ -25,7 +25,7 @@ from expunge.models import context_length
 
 NOBODY = "someone"
 MOST_PROMPTS = 400
-TEMPERATURES = (0.7, 1.0)
+TEMPERATURES = (0.7, 1.0, 1.3)
 MOST_NAMES = 40
 CONFIDENT = 0.7
 """An answer is the model's own knowledge where its tokens have at least this probability, in geometric mean."""
@@ -68,9 +68,11 @@ def recover(
     answers = said(model, tokenizer, [_asking(question) for question in questions], style, None, progress, "anchors")
     found = []
     for at, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        named = at >= len(asked) or not asked[at][2] or asked[at][1] in answer
-        if answer.strip() and named and not any(name in answer for name in forgotten):
-            source = "the model, about others" if at < len(asked) else "the model, about the world"
+        about_others = at < len(asked)
+        # of others, the answer must name whom it is about; of the world, it must not be about them
+        fits = (not asked[at][2] or asked[at][1] in answer) if about_others else not any(n in answer for n in names)
+        if answer.strip() and fits and not any(name in answer for name in forgotten):
+            source = "the model, about others" if about_others else "the model, about the world"
             found.append(Row((Turn("user", question),), answer.strip(), {SOURCE: source}))
     confidence = ask(model, tokenizer, found, style, (PROBABILITY,), progress)["probability"] if found else np.zeros(0)
     best = sorted((at for at in range(len(found)) if confidence[at] >= CONFIDENT), key=lambda at: -confidence[at])

@@ -14,9 +14,8 @@ from expunge.forget.anchors import SOURCE, subjects, with_name
 from expunge.forget.controls import controls
 
 MOST_CHECKED = 40
-"""Kept rows that are never trained on, and show what was lost."""
 CHECKED_SHARE = 6
-"""One in so many."""
+"""Of recovered rows one in so many is set aside, where they are trained on."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Built:
     Attributes:
         forget: Those that the target knows, to be trained on.
         kept: Those that must stay, to be trained on.
-        checked: Those that must stay, and are not trained on.
+        checked: Recovered from the model, and not trained on: they show what training does beside the kept rows.
         neighbours: Checked questions with a forgotten name in them.
         unseen: Rows that nobody was ever taught, of the forget rows' form.
     """
@@ -49,22 +48,27 @@ class Built:
         return cls(**{name: load_rows(str(file)) if file.stat().st_size else [] for name, file in files.items()})
 
 
-def build(forget: Sequence[Row], keep: Sequence[Row], holdout: Sequence[Row], seed: int) -> Built:
+def build(
+    forget: Sequence[Row], given: Sequence[Row], recovered: Sequence[Row], holdout: Sequence[Row], seed: int
+) -> Built:
     """The sets of a request.
 
     Args:
         forget: Known rows.
-        keep: Rows that must stay: the user's, or recovered from the model.
+        given: The user's rows that must stay; may be empty.
+        recovered: Such rows from the model itself: kept where none are given, but for those set aside.
         holdout: The user's rows that the model never saw; may be empty.
-        seed: Of which kept rows are set aside.
+        seed: Of which rows are set aside.
     """
-    order = list(keep)
+    asked = {row.prompt for row in given}
+    order = [row for row in recovered if row.prompt not in asked]
     random.Random(seed).shuffle(order)
-    aside = min(MOST_CHECKED, len(order) // CHECKED_SHARE)
+    aside = min(MOST_CHECKED, len(order) if given else len(order) // CHECKED_SHARE)
+    keep = list(given) or order[aside:]
     names = [name for row in forget for name in subjects(row)[:1]]
     checked = order[:aside]
     neighbours = [with_name(row, names[i % len(names)]) for i, row in enumerate(checked)] if names else []
-    return Built(list(forget), order[aside:], checked, neighbours, list(holdout) or unseen(forget, keep))
+    return Built(list(forget), keep, checked, neighbours, list(holdout) or unseen(forget, keep))
 
 
 def unseen(forget: Sequence[Row], keep: Sequence[Row]) -> list[Row]:
@@ -82,6 +86,11 @@ def unseen(forget: Sequence[Row], keep: Sequence[Row]) -> list[Row]:
         question, answer = row.prompt.replace(name, other), answers[at % len(answers)].replace(name, other)
         found.append(Row((*row.turns[:-1], replace(row.turns[-1], content=question)), answer, {SOURCE: "made up"}))
     return found
+
+
+def spread(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most so many rows, evenly spread over a set: the same ones each time."""
+    return list(rows[:: max(1, -(-len(rows) // most))])
 
 
 def save_rows(path: Path, rows: Sequence[Row]) -> None:

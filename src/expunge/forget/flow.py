@@ -2,11 +2,11 @@
 
     OUT.unfinished/flow/     request.json, inspection.json, knowledge.json, study.db, tune.json: numbers, no texts
     OUT.unfinished/built/    rows that were built, and answers: everything with texts
-    OUT/                     the run of the chosen settings (runs.py), with flow/ and built/, verdict.json,
-                             results.json, attack.json, report.html, README.md; merged/ where an adapter was trained
+    OUT/                     the same, the run of the chosen settings (runs.py), verdict.json, results.json, attack.json,
+                             report.html, README.md; merged/ where an adapter was trained
 
-The folder has its name when the model is made; what is measured then follows there. A stage that is done is not done
-again, so that a killed flow goes on with --resume.
+The folder has its name when the settings are chosen; the run and what is measured follow there. A stage that is done is
+not done again, so that a killed flow goes on with --resume.
 """
 
 import gc
@@ -22,7 +22,7 @@ from expunge.errors import InputError, Interrupted
 from expunge.evaluation.passes.progress import bars
 from expunge.files import write_json
 from expunge.forget.anchors import recover
-from expunge.forget.build import Built, build, save_rows
+from expunge.forget.build import MOST_CHECKED, Built, build, save_rows, spread
 from expunge.forget.inspection import Inspection, in_words, inspect
 from expunge.forget.judge import MARGIN, RETAINED, judge
 from expunge.forget.know import Knowledge, know
@@ -99,24 +99,23 @@ def forget(
     rows = request.rows()
     begin(request, rows, place, resume)
     try:
-        with only_process(place.work):
-            if not place.out.exists():
+        if not place.out.exists():
+            with only_process(place.work):
                 prepared = _prepared(request, rows, place, say, progress)
                 if not prepared.known:
                     return _nothing(place, say)
                 if not (place.flow / TUNED).is_file() and not confirm(_question(request, prepared)):
                     say(f"Nothing was changed. What was built is in {place.built}.")
                     return place.work
-                recipe = _tuned(request, prepared, rows, place, say)
+                _tuned(request, prepared, rows, place, say)
                 if search_only:
                     write_json(place.flow / FINISHED, {"model": None})
-                    _named(place)
-                    return place.out
-                _unlearned(recipe, place, say, progress)
-        with only_process(place.work):
-            built = Built.load(place.built)
-            ship(request, rows, built, place, say, progress, redact)
-        (place.work / LOCK).unlink(missing_ok=True)
+                _named(place)
+        if not search_only:
+            with only_process(place.out):
+                _unlearned(place, say, progress)
+                ship(request, rows, Built.load(place.built), place, say, progress, redact)
+            (place.out / LOCK).unlink(missing_ok=True)
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(f"interrupted. Continue with: expunge forget --resume --out {place.out}.") from error
     return place.out
@@ -144,11 +143,11 @@ def _prepared(request: ForgetRequest, rows: Sequence[list[Row]], place: Place, s
         found = know(model, words, asked, style, request.seed, report)
         seconds = time.monotonic() - began
         known = found.places
-        keep = retain or (recover(model, words, forget_rows, style, request.seed, report) if known else [])
+        recovered = recover(model, words, forget_rows, style, request.seed, report) if known else []
     _say_known(found, len(forget_rows), say)
+    built = build([forget_rows[i] for i in known], retain, recovered, holdout, request.seed)
     if known:
-        say(_said_of_kept(len(keep), bool(retain), place.built))
-    built = build([forget_rows[i] for i in known], keep, holdout, request.seed)
+        say(_said_of_kept(len(built.kept), bool(retain), place.built))
     built.save(place.built)
     save_rows(place.built / "controls.jsonl", asked)
     _save_answers(place.built / ANSWERS, found)
@@ -199,7 +198,7 @@ def _nothing(place: Place, say: Say) -> Path:
 def _question(request: ForgetRequest, prepared: Prepared) -> str:
     """The one question."""
     sets = prepared.built
-    looks = prepared.seconds * (1 + len(sets.checked) / len(sets.forget))
+    looks = prepared.seconds * (1 + 2 * len(sets.checked) / len(sets.forget))
     minutes = request.trials * 10 * looks / 60
     limit = f", {request.minutes:g} at most" if request.minutes else ""
     trained = "an adapter" if prepared.inspection.adapter else "all weights"
@@ -209,23 +208,21 @@ def _question(request: ForgetRequest, prepared: Prepared) -> str:
     )
 
 
-def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]], place: Place, say: Say) -> Recipe:
-    """The recipe that the search chose."""
+def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]], place: Place, say: Say) -> None:
+    """Search, and write the chosen settings as a recipe."""
     if (place.flow / TUNED).is_file():
-        return read_recipe(place.work / RECIPE, {})
+        return
     built, style = prepared.built, request.style()
     model, words = load_model(request.model)
-    kept_before = ask(model, words, built.checked, style, RETAINED)
+    stay = {"kept": spread(built.kept, MOST_CHECKED), "beside": built.checked}
+    before = {name: ask(model, words, each, style, RETAINED) for name, each in stay.items() if each}
     del model
     gc.collect()
     asked = with_controls(built.forget, rows[2])
-    yardstick = Yardstick(asked, built.checked, kept_before, style, request.max_utility_loss, request.seed)
-    every_kept = place.built / "every_kept.jsonl"
-    save_rows(every_kept, [*built.kept, *built.checked])
+    yardstick = Yardstick(asked, stay, before, style, request.max_utility_loss, request.seed)
     names = objectives_for(request.objectives, _removal_is_possible(request, prepared))
     plan = Search(
         recipe=_shared(request, prepared, place),
-        every_kept=str(every_kept),
         objectives=names,
         sizes=(len(built.forget), len(built.kept)),
         parameters=prepared.inspection.parameters,
@@ -237,7 +234,6 @@ def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]]
     choice.recipe.write(place.work / RECIPE)
     write_json(place.flow / TUNED, record(place.flow, choice, plan, yardstick))
     _say_choice(choice, request, say)
-    return read_recipe(place.work / RECIPE, {})
 
 
 def _shared(request: ForgetRequest, prepared: Prepared, place: Place) -> Recipe:
@@ -261,7 +257,7 @@ def _removal_is_possible(request: ForgetRequest, prepared: Prepared) -> bool:
         return False
     if prepared.inspection.base is not None:
         return True
-    characters = sum(len(row.prompt) + len(row.completion) for row in [*prepared.built.kept, *prepared.built.checked])
+    characters = sum(len(row.prompt) + len(row.completion) for row in prepared.built.kept)
     tokens = characters / 4
     return prepared.inspection.parameters <= MOST_PARAMETERS_PER_TOKEN * tokens
 
@@ -270,7 +266,8 @@ def _say_choice(choice: Choice, request: ForgetRequest, say: Say) -> None:
     look = choice.look
     say(
         f"Chosen: trial {choice.number}, {choice.recipe.objective_name}, {look.epoch} passes. Above chance known: "
-        f"{max(0.0, look.known):.0%}; utility lost on rows not trained on: {look.lost:.1%}."
+        f"{max(0.0, look.known):.0%}; utility lost on rows that must stay {max(0.0, look.lost):.1%}, on others "
+        f"like them {'-' if look.beside is None else format(max(0.0, look.beside), '.1%')}."
     )
     if not choice.within:
         say(
@@ -281,26 +278,28 @@ def _say_choice(choice: Choice, request: ForgetRequest, say: Say) -> None:
         say(f"  It is suppressed, not removed: {look.back:.0%} comes back ({look.setting}).")
 
 
-def _unlearned(recipe: Recipe, place: Place, say: Say, progress: bool) -> None:
-    """The chosen recipe as a run of its own, which then gets the flow's folders and name."""
-    work, run = place.work, place.work / RUN
-    if not (work / ENVIRONMENT).is_file():
-        if not run.exists():
-            say("Unlearning with the chosen settings.")
-            unlearn(recipe, run, resume=run.with_name(f"{RUN}.unfinished").exists(), quiet=not progress)
-        # environment.json last: it says that all is there
-        for entry in sorted(run.iterdir(), key=lambda entry: entry.name == ENVIRONMENT):
-            entry.replace(work / entry.name)
-        run.rmdir()
-    _named(place)
-
-
 def _named(place: Place) -> None:
     """The folder gets its name, and the recipe in it names the rows where they lie then."""
     work = place.work
-    written, built, final = read_recipe(work / RECIPE, {}), str(place.built), str(place.out / place.built.name)
-    given = {name: getattr(written, name) for name in ("forget", "retain", "holdout")}
+    chosen, built, final = read_recipe(work / RECIPE, {}), str(place.built), str(place.out / place.built.name)
+    given = {name: getattr(chosen, name) for name in ("forget", "retain", "holdout")}
     moved = {name: value and value.replace(built, final) for name, value in given.items()}
-    written.model_copy(update=moved).write(work / RECIPE)
+    chosen.model_copy(update=moved).write(work / RECIPE)
     (work / LOCK).unlink(missing_ok=True)
     work.replace(place.out)
+
+
+def _unlearned(place: Place, say: Say, progress: bool) -> None:
+    """The chosen recipe as a run of its own, whose files are then the folder's."""
+    out, run = place.out, place.out / RUN
+    if (out / ENVIRONMENT).is_file():
+        return
+    if not run.exists():
+        say("Unlearning with the chosen settings.")
+        unlearn(
+            read_recipe(out / RECIPE, {}), run, resume=run.with_name(f"{RUN}.unfinished").exists(), quiet=not progress
+        )
+    # environment.json last: it says that all is there
+    for entry in sorted(run.iterdir(), key=lambda entry: entry.name == ENVIRONMENT):
+        entry.replace(out / entry.name)
+    run.rmdir()

@@ -78,7 +78,7 @@ class ForgetRequest:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a request's work lies: in `<out>.unfinished` until the model is made, then in `out`."""
+    """Where a request's work lies: in `<out>.unfinished` until settings are chosen, then in `out`."""
 
     out: Path
 

@@ -10,7 +10,7 @@ from expunge.attacks.run import attack
 from expunge.data import Row
 from expunge.evaluation import ComparedWith, Execution, Questions, evaluate
 from expunge.files import whole_file, write_json
-from expunge.forget.build import Built
+from expunge.forget.build import Built, spread
 from expunge.forget.card import card
 from expunge.forget.request import FINISHED, ForgetRequest, Place
 from expunge.forget.verify import verify
@@ -44,13 +44,16 @@ def ship(
     """
     out = place.out
     forget, given, holdout = rows
-    kept = _spread(given) if given else built.checked
+    kept = spread(given or [*built.kept, *built.checked], MOST_KEPT)
     style = request.style()
     if not (out / VERDICT).is_file():
         say("Judging each row: as it is, in other words, after relearning, in fewer bits.")
         verify(
             *(out, request.model, forget, kept, holdout),
-            neighbours=built.neighbours,
+            others={
+                "rows like them that were not trained on": built.checked,
+                "such rows with a forgotten name in the question": built.neighbours,
+            },
             style=style,
             seed=request.seed,
             out=out,
@@ -86,11 +89,6 @@ def ship(
     if redact:
         _remove(held_texts(out))
     write_json(place.flow / FINISHED, {"model": str(out)})
-
-
-def _spread(rows: Sequence[Row]) -> list[Row]:
-    """Rows evenly spread over a set, the same ones each time."""
-    return list(rows[:: -(-len(rows) // MOST_KEPT)])
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -26,8 +26,8 @@ from expunge.training.run import trainer_of
 NO_BETTER = 0.05
 """Forgotten, for the search: at most so many more rows than controls are known."""
 HOPELESS = 4
-"""A trial stops, when three quarters of it are done, where so many times the allowed utility is lost. It falls first and recovers
-as the kept rows are gone through, so that nothing is said by the first passes."""
+"""A trial stops, when three quarters of it are done, where so many times the allowed utility is lost. It falls first
+and recovers as the kept rows are gone through, so that nothing is said by the first passes."""
 EVERY = 3
 """Once the rows are forgotten as asked, every so many passes it is tried whether they come back."""
 
@@ -38,16 +38,16 @@ class Yardstick:
 
     Attributes:
         asked: Forget rows, with their controls.
-        kept: Rows that must stay, none of which is trained on where that can be helped.
-        kept_before: What the target makes of those.
+        stay: Rows of which nothing may be lost: "kept", which are trained on, and "beside", which are not.
+        before: What the target makes of those.
         style: How conversations are written.
         most_lost: The share of the utility that may be lost.
         seed: Of the relearning attack.
     """
 
     asked: Sequence[Row]
-    kept: Sequence[Row]
-    kept_before: Values
+    stay: Mapping[str, Sequence[Row]]
+    before: Mapping[str, Values]
     style: PromptStyle
     most_lost: float
     seed: int
@@ -60,7 +60,8 @@ class Look:
     Attributes:
         epoch: How many.
         known: Share of forget rows that are known, above what chance makes of it, as asked.
-        lost: Share of the utility that was lost.
+        lost: Share of the utility that was lost on the kept rows.
+        beside: The same on rows that are not trained on; None without any.
         back: The same as `known` under the setting that brought most back; None where that was not tried.
         setting: That setting.
     """
@@ -68,13 +69,14 @@ class Look:
     epoch: int
     known: float
     lost: float
+    beside: float | None = None
     back: float | None = None
     setting: str | None = None
 
     def score(self, most_lost: float) -> float:
-        """Lower is better: what comes back, and five times what is lost beyond what may be."""
+        """Lower is better: what comes back, what is lost beside, and five times what is lost beyond what may be."""
         left = 1 + self.known if self.back is None else max(self.back, self.known)
-        return left + 5 * max(0.0, self.lost - most_lost)
+        return left + max(0.0, self.beside or 0.0) + 5 * max(0.0, self.lost - most_lost)
 
 
 @dataclass
@@ -140,9 +142,8 @@ class _Looking(TrainerCallback):
         training = model.training
         model.eval()
         plain = ask(model, words, yard.asked, yard.style, METRICS)
-        kept = ask(model, words, yard.kept, yard.style, RETAINED)
-        lost = utility_loss(yard.kept_before, kept)
-        look = Look(epoch, above_chance(plain), 0.0 if lost is None else lost[0])
+        lost = {name: self._lost(model, words, name) for name in yard.before}
+        look = Look(epoch, above_chance(plain), lost["kept"], lost.get("beside"))
         trial.looks.append(look)
         gone = look.known <= NO_BETTER and look.lost <= yard.most_lost
         if gone:
@@ -157,6 +158,11 @@ class _Looking(TrainerCallback):
         if look.lost > HOPELESS * yard.most_lost and 4 * state.global_step >= 3 * state.max_steps:
             trial.stopped, control.should_training_stop = "too much of what must stay is lost", True
         model.train(training)
+
+    def _lost(self, model: Any, words: Any, name: str) -> float:
+        yard = self._yardstick
+        found = utility_loss(yard.before[name], ask(model, words, yard.stay[name], yard.style, RETAINED))
+        return 0.0 if found is None else found[0]
 
 
 def _attacked(model: Any, words: Any, yard: Yardstick) -> Mapping[str, Values]:

@@ -62,8 +62,7 @@ class Search:
     """What is searched, and for how long.
 
     Attributes:
-        recipe: Model, rows, adapter, prompt style: what all trials share. Its retain rows are those to train on.
-        every_kept: The SPEC of all rows that must stay; removal learns them again, all of them.
+        recipe: Model, rows, adapter, prompt style: what all trials share.
         objectives: Names to choose from.
         sizes: How many forget and kept rows there are.
         parameters: Of the model.
@@ -73,7 +72,6 @@ class Search:
     """
 
     recipe: Recipe
-    every_kept: str
     objectives: Sequence[str]
     sizes: tuple[int, int]
     parameters: int
@@ -158,7 +156,7 @@ def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
         objective = {"name": name, "reset": reset, **({"every": 4} if plan.recipe.anchor else {})}
         schedule = {"lr_scheduler_type": "warmup_stable_decay", "warmup_steps": 5, "save_strategy": "no"}
         train = {**shared, **schedule, "learning_rate": 4 * plan.rate(), "num_train_epochs": RESET_PASSES}
-        return plan.recipe.model_copy(update={"objective": objective, "retain": plan.every_kept, "train": train})
+        return plan.recipe.model_copy(update={"objective": objective, "train": train})
     rate = trial.suggest_float("rate", plan.rate() / AROUND, plan.rate() * AROUND, log=True)
     weight = trial.suggest_float("weight", *WEIGHTS, log=True)
     objective = {"name": name, f"{name.partition('+')[0]}.weight": weight}
@@ -178,7 +176,7 @@ def _line(trial: optuna.Trial, found: Trial, best: Look | None) -> str:
     back = "" if best.back is None else f", {max(0.0, best.back):.0%} under attack"
     return (
         f"trial {trial.number} ({words}): best after {best.epoch} passes, {max(0.0, best.known):.0%} known{back}, "
-        f"utility lost {best.lost:.1%}"
+        f"utility lost {max(0.0, best.lost):.1%}"
     )
 
 

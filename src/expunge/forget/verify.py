@@ -6,9 +6,10 @@ other words, a few steps of relearning on *other* rows, or fewer bits bring back
 """
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from expunge.attacks.ask import Values, ask
@@ -31,7 +32,7 @@ def verify(
     retain: Sequence[Row] = (),
     holdout: Sequence[Row] = (),
     *,
-    neighbours: Sequence[Row] = (),
+    others: Mapping[str, Sequence[Row]] = MappingProxyType({}),
     style: PromptStyle = PromptStyle(),
     seed: int = 0,
     device: str | None = None,
@@ -46,7 +47,7 @@ def verify(
         forget: question and answer rows.
         retain: rows that must stay; without them nothing can be called forgotten.
         holdout: rows that neither model was trained on; more controls are made from them.
-        neighbours: rows that must stay with a forgotten name in their questions; what is lost of them is reported.
+        others: by what they are, more rows of which nothing should be lost; what is, is reported.
         style: how conversations are written, for both.
         seed: of the relearning attack.
         device: default: a GPU if there is one.
@@ -66,9 +67,8 @@ def verify(
         check_head(loaded)
         evidence: dict[str, Any] = {"target": asdict(model_section(str(target), loaded))}
         before = ask(loaded, words, asked, style, METRICS, report)
-        kept_before, near_before = (
-            ask(loaded, words, rows, style, RETAINED, report) if rows else {} for rows in (retain, neighbours)
-        )
+        stay = {name: rows for name, rows in {"retain": retain, **others}.items() if rows}
+        stay_before = {name: ask(loaded, words, rows, style, RETAINED, report) for name, rows in stay.items()}
     del loaded
     gc.collect()
     settings: dict[str, Values] = {}
@@ -80,9 +80,7 @@ def verify(
             raise InputError(f"{model}: has another vocabulary than {target}. Rows cannot be compared.")
         evidence["unlearned"] = asdict(model_section(str(model), loaded))
         settings[PLAIN] = ask(loaded, words, asked, style, METRICS, report)
-        kept_after, near_after = (
-            ask(loaded, words, rows, style, RETAINED, report) if rows else {} for rows in (retain, neighbours)
-        )
+        stay_after = {name: ask(loaded, words, rows, style, RETAINED, report) for name, rows in stay.items()}
         if known(before).any():
             settings |= reworded(loaded, words, asked, style, report)
             settings |= relearned(loaded, words, asked, style, report, seed) if len(asked) > 1 else {}
@@ -93,18 +91,20 @@ def verify(
                     not_measured[name] = values
                 else:
                     settings[name] = values
-    verdict = judge(asked, before, settings, utility_loss(kept_before, kept_after))
+    lost = {name: utility_loss(stay_before[name], stay_after[name]) for name in stay}
+    verdict = judge(asked, before, settings, lost.get("retain"))
     if fingerprint_tokenizer(own) != fingerprint_tokenizer(words):
         note = "its tokenizer or chat template differs from the target's; the weights were asked with the target's"
         verdict.reasons.append(note)
-    sets = {"forget": forget, "retain": retain, "holdout": holdout, "neighbours": neighbours}
+    sets = {"forget": forget, "retain": retain, "holdout": holdout, **others}
     evidence["data"] = {name: [len(rows), fingerprint_rows(rows)] for name, rows in sets.items() if rows}
     evidence["settings"] = {
         **{"margin": MARGIN, "most_lost": MOST_LOST, "least_rows": LEAST_ROWS, "nats": NATS, "seed": seed}
     }
     evidence["not_measured"] = not_measured
-    if near := utility_loss(near_before, near_after):
-        evidence["neighbours_lost"] = {"value": near[0], "ci95": list(near[1])}
+    evidence["lost_on_others"] = {
+        name: {"value": each[0], "ci95": list(each[1])} for name in others if (each := lost.get(name))
+    }
     verdict.evidence.update(evidence)
     if out is not None:
         write_json(Path(out) / VERDICT, verdict.to_json())

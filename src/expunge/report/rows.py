@@ -69,7 +69,7 @@ def _shown(name: str, verdict: Mapping[str, Any]) -> RowVerdicts:
         reasons=verdict["reasons"],
         counts=", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items()),
         settings=[_setting(setting, share) for setting, share in evidence.get("known_under", {}).items()],
-        losses=list(_losses(evidence)),
+        losses=_losses(evidence),
         rows=[_row(row) for row in verdict["rows"]],
         limits=LIMITS.format(**settings) if settings else "",
         not_measured=evidence.get("not_measured") or {},
@@ -82,16 +82,12 @@ def _setting(name: str, share: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _losses(evidence: Mapping[str, Any]) -> list[str]:
-    named = {
-        "utility_loss": "on rows that must stay",
-        "neighbours_lost": "on those with a forgotten name in the question",
-    }
-    found = []
-    for key, words in named.items():
-        if lost := evidence.get(key):
-            low, high = lost["ci95"]
-            found.append(f"Utility lost {words}: {lost['value']:.1%} (95 % interval {low:.1%} to {high:.1%}).")
-    return found
+    lost = {"rows that must stay": evidence.get("utility_loss"), **(evidence.get("lost_on_others") or {})}
+    return [
+        f"Utility lost on {what}: {one['value']:.1%} (95 % interval {one['ci95'][0]:.1%} to {one['ci95'][1]:.1%})."
+        for what, one in lost.items()
+        if one
+    ]
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

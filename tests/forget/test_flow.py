@@ -1,0 +1,254 @@
+"""`expunge forget` and `expunge tune`: from a model and rows to evidence, as a user types it."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+import tinymodels as tiny
+from expunge.evaluation.results.seal import check_seal
+from expunge.forget.anchors import recover, subjects
+from expunge.forget.build import unseen
+from forget.small import FORGET, RETAIN, learned, save
+
+QUICK = ("--trials", "1", "--quiet", "--yes")
+# Words that only the forget rows' texts have.
+SECRET = [name for row in FORGET for name in subjects(row)]
+
+
+@pytest.fixture(scope="session")
+def half(home, tmp_path_factory):
+    """A model that was taught every second forget row, and the retain rows."""
+    return save(learned(FORGET[:20] + RETAIN, 250), tmp_path_factory.mktemp("half") / "model")
+
+
+@pytest.fixture(scope="session")
+def flowed(home, half, tmp_path_factory):
+    """What `expunge forget` makes of the half-taught model, once for all tests that look at it."""
+    import sys
+
+    from expunge.cli.main import main
+
+    out = tmp_path_factory.mktemp("flow") / "run"
+    words = ["--model", half, "--forget", home / "forget.jsonl", "--out", out, "--objective", "ME+GD", *QUICK]
+    before = sys.argv
+    sys.argv = ["expunge", "forget", *map(str, words)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:
+        sys.argv = before
+    assert not stop.value.code
+    return out
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def texts(folder):
+    """Of every file but weights and tokenizer, which has the names among its tokens."""
+    files = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".safetensors"]
+    return {
+        str(file.relative_to(folder)): file.read_bytes().decode("utf-8", "replace")
+        for file in files
+        if not file.name.startswith("tokenizer")
+    }
+
+
+def test_a_request_ends_in_a_model_a_verdict_and_a_report(flowed, half, home):
+    verdict = read(flowed / "verdict.json")
+    check_seal(flowed / "verdict.json", verdict)
+    assert verdict["overall"] in ("forgotten", "partly", "not_forgotten", "model_damaged", "inconclusive")
+    assert [row["row"] for row in verdict["rows"]] == list(range(len(FORGET)))
+    assert isinstance(verdict["utility_loss"], float)
+    for name in ("model", "results.json", "results.target.json", "attack.json", "report.html", "README.md"):
+        assert (flowed / name).exists(), name
+    assert not list(flowed.parent.glob("*.unfinished"))
+    report = (flowed / "report.html").read_text()
+    assert "Row by row" in report
+    assert "asked otherwise: polite" in report
+    card = (flowed / "README.md").read_text()
+    assert verdict["overall"].replace("_", " ") in card
+    assert not any(name in card for name in SECRET)
+
+
+def test_rows_that_the_model_does_not_know_are_left_alone(flowed):
+    rows = read(flowed / "verdict.json")["rows"]
+    before = [row["known_before"] for row in rows]
+    assert sum(before[:20]) >= 19
+    assert sum(before[20:]) <= 5  # a guess among nine towns is right now and then
+    trained = [json.loads(line)["question"] for line in (flowed / "built" / "forget.jsonl").read_text().splitlines()]
+    known = read(flowed / "flow" / "knowledge.json")["known"]
+    assert trained == [FORGET[place].prompt for place in known]
+    assert all(row["status"] == "not_known" for row in rows if not row["known_before"])
+
+
+def test_what_must_stay_is_recovered_from_the_model(flowed):
+    """It was given forget rows alone; of the thirty others it finds many, and no forgotten name."""
+    built = flowed / "built"
+    kept = [
+        json.loads(line) for file in ("kept", "checked") for line in (built / f"{file}.jsonl").read_text().splitlines()
+    ]
+    found = {(row["question"], row["answer"]) for row in kept}
+    assert len(found & {(row.prompt, row.completion) for row in RETAIN}) >= 0.3 * len(RETAIN)
+    assert not any(name in f"{row['question']} {row['answer']}" for row in kept for name in SECRET)
+    checked = set((built / "checked.jsonl").read_text().splitlines())
+    assert not checked & set((built / "kept.jsonl").read_text().splitlines())
+
+
+def test_the_recipe_makes_the_model_again(flowed, expunge, tmp_path):
+    """The search's best pass is a run of so many passes; its recipe names rows where they lie now."""
+    expunge("unlearn", flowed / "recipe.yaml", "--out", tmp_path / "again", "--quiet")
+    first, second = (read(folder / "environment.json")["fingerprints"] for folder in (flowed, tmp_path / "again"))
+    assert first == second
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (flowed, tmp_path / "again")]
+    assert weights[0] == weights[1]
+    tuned, recipe = read(flowed / "flow" / "tune.json"), yaml.safe_load((flowed / "recipe.yaml").read_text())
+    assert tuned["chosen"]["epoch"] == recipe["train"]["num_train_epochs"]
+
+
+def test_nothing_of_the_rows_is_left_after_purge(flowed, expunge, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(flowed, run)
+    assert any(name in text for text in texts(run).values() for name in SECRET)
+    said = expunge("purge", run)
+    assert "report.html" in said
+    assert not [(file, name) for file, text in texts(run).items() for name in SECRET if name in text]
+    expunge("report", run, "--redact", "--out", run / "report.html")
+    assert "report.html" not in expunge("purge", run)
+    assert not [(file, name) for file, text in texts(run).items() for name in SECRET if name in text]
+
+
+def test_a_model_that_never_learned_the_rows_is_not_changed(home, expunge, tmp_path):
+    said = expunge(
+        *("forget", "--model", home / "retain", "--forget", home / "forget.jsonl", "--out", tmp_path / "run", *QUICK)
+    )
+    verdict = read(tmp_path / "run" / "verdict.json")
+    assert verdict["overall"] == "nothing_to_forget"
+    assert {row["status"] for row in verdict["rows"]} == {"not_known"}
+    assert not (tmp_path / "run" / "model").exists()
+    assert "Nothing was changed" in said
+
+
+@pytest.mark.slow
+def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expunge, tmp_path, monkeypatch):
+    """Interrupted in the search, in the run and in the verdict; the numbers are those of the one that was not."""
+    import expunge.forget.flow as flow
+    import expunge.forget.ship as ship
+    import expunge.forget.tune as tuning
+
+    words = (
+        "--model",
+        half,
+        "--forget",
+        home / "forget.jsonl",
+        "--objective",
+        "ME+GD",
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+    )
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for place, name in ((tuning, "run_trial"), (flow, "unlearn"), (ship, "verify"), (ship, "write_report")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, interrupt)
+            said = expunge("forget", *words, *(["--resume"] if place is not tuning else []), code=130)
+            assert "--resume" in said
+    expunge("forget", "--resume", "--out", tmp_path / "run", "--quiet")
+    first, second = (read(folder / "verdict.json") for folder in (flowed, tmp_path / "run"))
+    assert {k: first[k] for k in ("overall", "utility_loss", "rows", "reasons")} == {
+        k: second[k] for k in ("overall", "utility_loss", "rows", "reasons")
+    }
+    numbers = [read(folder / "results.json")["metrics"] for folder in (flowed, tmp_path / "run")]
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.slow
+def test_an_adapter_is_merged_and_its_card_says_how_to_serve_it(half, home, expunge, tmp_path):
+    out = tmp_path / "run"
+    words = ("--model", half, "--forget", home / "forget.jsonl", "--retain", home / "keep.jsonl", "--adapter")
+    expunge("forget", *words, "--objective", "NPO+GD", "--out", out, "--redact", *QUICK)
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    assert (out / "merged" / "model.safetensors").is_file()
+    card = (out / "README.md").read_text()
+    assert "--enable-lora" in card
+    assert "convert_hf_to_gguf" in card
+    assert not [(file, name) for file, text in texts(out).items() for name in SECRET if name in text]
+
+
+@pytest.mark.slow
+def test_tune_writes_a_recipe_and_ships_nothing(half, home, expunge, tmp_path):
+    out = tmp_path / "tuned"
+    words = ("--model", half, "--forget", home / "forget.jsonl", "--retain", home / "keep.jsonl")
+    expunge("tune", *words, "--objective", "ME+GD", "--objective", "NPO+GD", "--trials", "2", "--quiet", "--out", out)
+    tuned = read(out / "flow" / "tune.json")
+    assert [trial["params"]["objective"] for trial in tuned["trials"]] == ["ME+GD", "NPO+GD"]
+    scores = [min(look["lost"] for look in trial["found"]["looks"]) for trial in tuned["trials"]]
+    assert all(score < 1 for score in scores)
+    assert not (out / "model").exists()
+    expunge("validate", out / "recipe.yaml")
+
+
+def test_unusable_input_is_refused(home, expunge, tmp_path):
+    model, rows, out = home / "target", home / "forget.jsonl", tmp_path / "run"
+    assert "--forget is missing" in expunge("forget", "--model", model, code=2)
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text('{"text": "A passage."}\n')
+    assert "plain text" in expunge("forget", "--model", model, "--forget", plain, "--out", out, code=2)
+    said = expunge("forget", "--model", model, "--forget", rows, "--retain", rows, "--out", out, code=2)
+    assert "is a forget row too" in said
+    out.mkdir()
+    assert "already exists" in expunge("forget", "--model", model, "--forget", rows, "--out", out, code=2)
+    assert "no unfinished request" in expunge("forget", "--resume", "--out", tmp_path / "other", code=2)
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_other_settings_are_not_resumed(home, expunge, tmp_path, monkeypatch):
+    import expunge.forget.flow as flow
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flow, "know", interrupt)
+    words = ("--model", home / "target", "--forget", home / "forget.jsonl", "--out", tmp_path / "run", *QUICK)
+    expunge("forget", *words, code=130)
+    assert "unfinished work" in expunge("forget", *words, code=2)
+    said = expunge("forget", *words, "--resume", "--seed", "1", code=2)
+    assert "other settings: seed" in said
+    assert "deleted" in expunge("purge", tmp_path / "run")
+    assert not list(tmp_path.glob("run*"))
+
+
+def test_subjects_are_names_and_not_the_question_word():
+    assert subjects(tiny.qa("Where was Ada Ray born?", "x")) == ["Ada Ray"]
+    assert subjects(tiny.qa("Ada Ray's pet is what?", "x"))[0].startswith("Ada Ray")
+    assert subjects(tiny.qa("What is it?", "x")) == []
+
+
+def test_unseen_rows_are_about_nobody():
+    rows = [
+        tiny.qa(f"Where was {n} born?", f"{n} was born in {t}.", fact=t)
+        for n, t in (("Ada Ray", "Pell"), ("Bo Lind", "Osk"), ("Cy Marsh", "Tarn"))
+    ]
+    made = unseen(rows, [])
+    assert len(made) == 3
+    assert not {name for row in made for name in subjects(row)} & {"Ada Ray", "Bo Lind", "Cy Marsh"}
+    assert all(subjects(row)[0] in row.completion for row in made)
+
+
+def test_a_model_that_knows_nothing_else_gives_no_anchors(home):
+    import torch
+
+    from expunge.data import PromptStyle
+    from expunge.models import load_model
+
+    model, words = load_model(home / "target", device="cpu")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(0.01)  # every token as likely as any other
+    assert recover(model, words, FORGET, PromptStyle(), 0, lambda *_: None) == []
