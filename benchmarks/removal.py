@@ -4,13 +4,14 @@
     python benchmarks/removal.py --data TOFU-FOLDER --out OTHER --json benchmarks/results/removal-base.json --base
 
 The target has learned all of them from nothing; with --base, a base model has learned eight and all facts, and the
-target was fine-tuned from it on the other twelve. Names of methods in place of all of them: at the end of the command.
+target was fine-tuned from it on the other twelve; with --lora too, as an adapter. `--methods` takes
+names in place of all of them, `--seeds 1 2 3` does each three times, `--quantized` measures in int8 and nf4 too.
 
 TOFU-FOLDER is a copy of the data set with `others_perturbed`, `real_authors_perturbed` and `world_facts_perturbed`.
 What was done already is not done again. Each model is measured by the suite `tofu` (model utility, Kolmogorov-Smirnov
 distance of the truth ratios to those of the first retain model, membership inference against 100 rows never trained on)
 and by relearning: fine-tuning on every second forget row, exact memorisation of the others. Cost is in passes: training
-tokens over the tokens of the retain set.
+tokens over the tokens of the retain set. "moved" is the distance of the weights from the target's, over their norm.
 """
 
 import argparse
@@ -21,14 +22,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+from peft import LoraConfig, get_peft_model
+
 from expunge import ComparedWith, Questions, evaluate
 from expunge.attacks import relearn
 from expunge.data import encode_all, load_records, load_rows
+from expunge.forget import with_reset
 from expunge.models import load_model
 from expunge.training import Recipe, finetune, unlearn
 from expunge.worlds.new import TINY_TRAINING, new_tiny
 
-FIRST_AUTHOR, AUTHORS, FORGOTTEN, HOLDOUT, ROWS = 20, 20, 2, 5, 20  # those before are in the examples
+FIRST_AUTHOR, AUTHORS, HOLDOUT, ROWS = 20, 20, 5, 20  # those before are in the examples
 # Tuned for a retain set of this size: 14 passes are not enough.
 RETRAINING = {**TINY_TRAINING, "learning_rate": 2e-3, "num_train_epochs": 20, "per_device_train_batch_size": 8}
 SMALL = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "save_strategy": "no"}
@@ -43,6 +48,7 @@ def removal(passes, **options):
 
 # From a base: fine-tuned until every answer is exact, and removal for a quarter of that.
 FINE_TUNING = {**RETRAINING, "learning_rate": 1e-3}
+LORA_RATE, LORA_RANK = 5e-3, 32
 BASE_AUTHORS = 8
 
 
@@ -52,20 +58,49 @@ def towards_base(passes, **options):
     return objective, {**train, "learning_rate": FINE_TUNING["learning_rate"]}
 
 
-FROM_BASE = {
+SUPPRESSED = {
     "NPO+GD": ("NPO+GD", SUPPRESSION),
     "ME+GD": ({"name": "ME+GD", "ME.weight": 0.1}, SUPPRESSION),
+    "WGA+GD": ("WGA+GD", SUPPRESSION),
+    "SAM-NPO+GD": ("NPO+GD", {**SUPPRESSION, "gradient": "sharpness"}),
+}
+# Methods that begin from another model than the target: which.
+BEGIN = {"UNDO .6": "NPO+GD", "NoT": "negated"}
+
+
+def undo(retain_passes, rows):
+    """2506.06278: noise in the suppressed model, which then distils what it was; an epoch is over the forget set."""
+    options = {"num_train_epochs": round(retain_passes * rows / 40), "learning_rate": 2e-3, "noise": 0.6}
+    return "DISTILL+KL", {**SUPPRESSION, **options}
+
+
+FROM_BASE = {
+    **SUPPRESSED,
+    "UNDO .6": undo(5, 200),
     "RESET .5": towards_base(5, reset=0.5, every=4),
     "RESET .8": towards_base(5, reset=0.8, every=4),
+    "RESET, chosen": towards_base(5, every=4),
     "RESET 1": towards_base(5, reset=1.0, every=4),
     "reset .8 alone": towards_base(5, reset=0.8, hinge=0.0),
     "hinge alone": towards_base(5, reset=0.0, every=4),
     "RESET .8, 2 passes": towards_base(2, reset=0.8, every=4),
+    "RESET .8, 3 passes": towards_base(3, reset=0.8, every=4),
+    "RESET .8, 4 passes": towards_base(4, reset=0.8, every=4),
 }
 FROM_NOTHING = {
-    "NPO+GD": ("NPO+GD", SUPPRESSION),
-    "ME+GD": ({"name": "ME+GD", "ME.weight": 0.1}, SUPPRESSION),
+    **SUPPRESSED,
+    "UNDO .6": undo(10, 577),
+    # 2503.05657: one layer's weights negated, then the retain set alone
+    "NoT": removal(5, reset=0.0, hinge=0.0),
     "RESET .7": removal(10, reset=0.7),
+    "RESET, chosen": removal(10),
+    "RESET .3": removal(10, reset=0.3),
+    "RESET .5": removal(10, reset=0.5),
+    "RESET .9": removal(10, reset=0.9),
+    "RESET .7, 2 passes": removal(2, reset=0.7, every=4),
+    "RESET .7, 4 passes": removal(4, reset=0.7, every=4),
+    "RESET .7, 6 passes": removal(6, reset=0.7, every=4),
+    "RESET .7, 15 passes": removal(15, reset=0.7),
     # what the holdout rows have under the target
     "RESET .7, level 8.342": removal(10, reset=0.7, level=8.342),
     "reset .7 alone": removal(10, reset=0.7, hinge=0.0),
@@ -80,12 +115,12 @@ FROM_NOTHING = {
 }
 
 
-def prepare(tofu, folder, base):
+def prepare(tofu, folder, base, forgotten):
     """Write the rows in TOFU's layout: what is learned, forgotten, kept, asked, and never shown."""
     rows = load_records(f"{tofu}:others_perturbed")[FIRST_AUTHOR * ROWS :]
     authors, holdout = rows[: AUTHORS * ROWS], rows[AUTHORS * ROWS :][: HOLDOUT * ROWS]
     known = {name: load_records(f"{tofu}:{name}_perturbed") for name in ("real_authors", "world_facts")}
-    cut = FORGOTTEN * ROWS
+    cut = forgotten * ROWS
     facts = known["real_authors"] + known["world_facts"]
     below = authors[-BASE_AUTHORS * ROWS :] if base else []
     forget, retain = authors[:cut], authors[cut : len(authors) - len(below)] + ([] if base else facts)
@@ -107,19 +142,20 @@ def prepare(tofu, folder, base):
 class Bench:
     """Models are made and measured where they are missing."""
 
-    def __init__(self, tofu, out, results, base):
-        self.out, self.data, self.file, self.base = out, out / "data", results, base
-        self.methods, self.recipe = (FROM_BASE, FINE_TUNING) if base else (FROM_NOTHING, RETRAINING)
+    def __init__(self, asked):
+        self.out, self.data, self.file = asked.out, asked.out / "data", asked.json
+        self.base, self.lora, self.quantized = asked.base, asked.lora, asked.quantized
+        self.methods, self.recipe = (FROM_BASE, FINE_TUNING) if self.base else (FROM_NOTHING, RETRAINING)
         if not self.data.exists():
-            prepare(tofu, self.data, base)
-        self.tokenizer = out / "tokenizer"
+            prepare(asked.data, self.data, self.base, asked.forgotten)
+        self.tokenizer = self.out / "tokenizer"
         if not self.tokenizer.exists():  # it has seen text of the holdout authors too, as any real one has
             seen = [row for name in ("full", "base", "holdout") for row in self.rows(name)]
             new_tiny(seen)[1].save_pretrained(self.tokenizer)
-        if base and not (out / "base").exists():
+        if self.base and not (self.out / "base").exists():
             rows = self.rows("base")
-            finetune(*new_tiny(rows, self.tokenizer), rows, out / "base", TINY_TRAINING, quiet=True)
-        self.measured = json.loads(results.read_text())["models"] if results.exists() else {}
+            finetune(*new_tiny(rows, self.tokenizer), rows, self.out / "base", TINY_TRAINING, quiet=True)
+        self.measured = json.loads(self.file.read_text())["models"] if self.file.exists() else {}
 
     def rows(self, name):
         return load_rows(f"{self.data}:{name}")
@@ -127,45 +163,98 @@ class Bench:
     def learned(self, name, rows, seed, options):
         """A target or retain model."""
         if not (self.out / name).exists():
-            model = load_model(self.out / "base") if self.base else new_tiny(rows, self.tokenizer, seed)
-            finetune(*model, rows, self.out / name, {**options, "seed": seed}, quiet=True)
+            model, words = load_model(self.out / "base") if self.base else new_tiny(rows, self.tokenizer, seed)
+            if self.lora:
+                torch.manual_seed(seed)
+                options = {**options, "learning_rate": LORA_RATE}
+                shape = LoraConfig(
+                    r=LORA_RANK,
+                    lora_alpha=2 * LORA_RANK,
+                    target_modules="all-linear",
+                    task_type="CAUSAL_LM",
+                    base_model_name_or_path=str(self.out / "base"),
+                )
+                model = get_peft_model(model, shape)
+            finetune(model, words, rows, self.out / name, {**options, "seed": seed}, quiet=True)
         return self.out / name
 
+    def negated(self, seed):
+        """The target with the matrices of its first layer negated."""
+        place = self.out / "negated"
+        model, words = load_model(self.out / "target")
+        for parameter in model.model.layers[0].parameters():
+            if parameter.dim() > 1:
+                parameter.data.neg_()
+        model.save_pretrained(place)
+        words.save_pretrained(place)
+        return place
+
     def unlearned(self, name, seed):
+        """A run folder, and the passes of what came before it."""
         objective, train = self.methods[name]
         out = self.out / f"{name} {seed}".replace(" ", "_")
+        begin = BEGIN.get(name, "target")
+        model, spent = self.out / "target", 0.0
+        if begin in self.methods:
+            model, _ = self.unlearned(begin, seed)
+            spent = self.spent(model)["passes"]
+        elif begin == "negated":
+            model = self.negated(seed)
         if not out.exists():
             sets = {"forget": f"{self.data}:forget10", "retain": f"{self.data}:retain90"}
             if train.get("lr_scheduler_type"):
                 sets["holdout"] = f"{self.data}:holdout"
-                sets |= {"anchor": str(self.out / "base")} if self.base and objective["reset"] else {}
-            recipe = Recipe(model=str(self.out / "target"), objective=objective, train={**train, "seed": seed}, **sets)
-            unlearn(recipe, out, quiet=True)
-        return out
+                sets |= {"anchor": str(self.out / "base")} if self.base and objective.get("reset") != 0 else {}
+            recipe = Recipe(model=str(model), objective=objective, train={**train, "seed": seed}, **sets)
+            unlearn(with_reset(recipe, out, quiet=True), out, quiet=True)
+        return out, spent
 
-    def measure(self, name, place, **about):
+    def spent(self, place):
+        """Passes and seconds of a training."""
+        last = json.loads((place / "train_log.jsonl").read_text().splitlines()[-1])
+        return {"passes": round(last["tokens"] / self.retain_tokens(), 2), "seconds": last["seconds"]}
+
+    def measure(self, name, place, spent=0.0, **about):
         """Add a model's numbers to the file."""
-        if name in self.measured:
+        found = dict(self.measured.get(name, {}))
+        if "moved" not in found:
+            forget = self.rows("forget10")
+            attacks = relearn(place, None, forget, steps=(30,), rates=(3e-4,)) + relearn(
+                place, None, forget, steps=(100,), rates=(1e-3,)
+            )
+            found |= about | self.spent(place) | self.asked(place)
+            found["passes"] = round(found["passes"] + spent, 2)
+            found |= {f"relearnt {row.setting}": row.value for row in attacks if row.metric == "exact_memorization"}
+            if (place / "environment.json").exists():
+                environment = json.loads((place / "environment.json").read_text())
+                found |= {key: environment.get(key) for key in ("levels", "choice")}
+            found["moved"] = self.moved(place)
+        for bits in ("int8", "nf4") if self.quantized and "nf4 model_utility" not in found else ():
+            found |= {f"{bits} {key}": value for key, value in self.asked(place, bits).items()}
+        if found == self.measured.get(name):
             return
-        questions = Questions("tofu", self.data, "forget10", f"{self.data}:holdout")
-        first = self.out / "retain 1" / "results.json"
-        compared = ComparedWith(retain_results=first) if first.exists() else ComparedWith()
-        results = evaluate(place, questions, compared_with=compared, out=place / "results.json")
-        values = dict(results.summary.values)
-        values |= {key: found.value for key, found in results.metrics.items() if "/mia_" in key}
-        forget = self.rows("forget10")
-        attacks = relearn(place, None, forget, steps=(30,), rates=(3e-4,)) + relearn(
-            place, None, forget, steps=(100,), rates=(1e-3,)
-        )
-        values |= {f"relearnt {row.setting}": row.value for row in attacks if row.metric == "exact_memorization"}
-        log = [json.loads(line) for line in (place / "train_log.jsonl").read_text().splitlines()]
-        if (place / "environment.json").exists():
-            about |= {"levels": json.loads((place / "environment.json").read_text()).get("levels")}
-        passes = log[-1]["tokens"] / self.retain_tokens()
-        self.measured[name] = {**about, "passes": round(passes, 2), "seconds": log[-1]["seconds"], **values}
+        self.measured[name] = found
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps({"about": about_this(), "models": self.measured}, indent=1) + "\n")
-        print(name, json.dumps(self.measured[name]), flush=True)
+
+    def asked(self, place, bits=None):
+        """What the suite finds, with the weights in fewer bits or as they are."""
+        questions = Questions("tofu", self.data, "forget10", f"{self.data}:holdout")
+        model, words = load_model(place, quantization=bits)
+        first = self.out / "retain 1" / "results.json"
+        another = first.exists() and (bits or place != first.parent)
+        compared = ComparedWith(retain_results=first) if another else ComparedWith()
+        results = evaluate(
+            model, questions, words, compared_with=compared, out=None if bits else place / "results.json"
+        )
+        values = dict(results.summary.values)
+        return values | {key: found.value for key, found in results.metrics.items() if "/mia_" in key}
+
+    def moved(self, place):
+        """Distance of the weights from the target's, over the norm of those."""
+        before, after = (load_model(folder)[0].state_dict() for folder in (self.out / "target", place))
+        far = sum((after[name] - weight).square().sum() for name, weight in before.items())
+        return round(float((far / sum(weight.square().sum() for weight in before.values())).sqrt()), 3)
 
     def retain_tokens(self):
         _, tokenizer = load_model(self.out / "target")
@@ -191,50 +280,58 @@ COLUMNS = {
     "before": "relearnt none",
     "30 steps at 3e-4": "relearnt steps=30 rate=0.0003 on=forget",
     "100 at 1e-3": "relearnt steps=100 rate=0.001 on=forget",
+    "moved": "moved",
     "passes": "passes",
 }
+QUANTIZED = {f"{bits} {title}": f"{bits} {key}" for bits in ("int8", "nf4") for title, key in list(COLUMNS.items())[:5]}
 
 
-def table(models):
+def table(models, columns):
     """A line for each method: means over its seeds, and from where to where they go."""
-    lines = [f"| | seeds | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = [f"| | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     methods = {}
     for found in models.values():
-        methods.setdefault(found["method"], []).append(found)
+        if any(found.get(key) is not None for key in columns.values()):
+            methods.setdefault(found["method"], []).append(found)
     for method, runs in methods.items():
         cells = []
-        for title, key in COLUMNS.items():
+        for title, key in columns.items():
             values = [run[key] for run in runs if run.get(key) is not None]
-            digits = 1 if title == "passes" else 3 if title == "MU" else 2
+            digits = 1 if title == "passes" else 3 if title.endswith("MU") else 2
+            words = [f"{value:.{digits}f}" for value in (min(values), max(values))] if values else []
             mean = f"{sum(values) / len(values):.{digits}f}" if values else "-"
-            spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(set(values)) > 1 else ""
-            cells.append(mean + spread)
+            cells.append(mean if len(set(words)) < 2 else f"{mean} ({'-'.join(words)})")
         lines.append(f"| {method} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", help="TOFU; without it, the table of --json is printed")
+    parser.add_argument("--data", help="TOFU; without it, the tables of --json are printed")
     parser.add_argument("--out", type=Path, help="models and runs")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/removal.json"))
     parser.add_argument("--base", action="store_true", help="the target was fine-tuned from a base")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("--lora", action="store_true", help="with --base: as an adapter")
+    parser.add_argument("--forgotten", type=int, default=2, help="authors")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="which")
+    parser.add_argument("--quantized", action="store_true", help="measure in int8 and nf4 too")
+    parser.add_argument("--methods", nargs="+", dest="names", help="default: all")
     asked = parser.parse_args()
     if asked.data is None or asked.out is None:
-        print(table(json.loads(asked.json.read_text())["models"]))
+        models = json.loads(asked.json.read_text())["models"]
+        print(table(models, COLUMNS), table(models, QUANTIZED), sep="\n\n")
         return
-    bench = Bench(asked.data, asked.out, asked.json, asked.base)
+    bench = Bench(asked)
     target = bench.learned("target", bench.rows("full"), 42, bench.recipe if asked.base else TINY_TRAINING)
-    for seed in range(1, asked.seeds + 1):
+    for seed in asked.seeds:
         place = bench.learned(f"retain {seed}", bench.rows("retain90"), seed, bench.recipe)
         bench.measure(f"retrained {seed}", place, method="retrained", seed=seed)
         bench.measure("target", target, method="target", seed=42)
         for name in asked.names or bench.methods:
             began = time.monotonic()
-            bench.measure(f"{name} {seed}", bench.unlearned(name, seed), method=name, seed=seed)
-            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+            place, spent = bench.unlearned(name, seed)
+            bench.measure(f"{name} {seed}", place, spent, method=name, seed=seed)
+            print(f"{name} {seed}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     recipe.yaml            all that the run depended on, spelt out
     environment.json       versions, fingerprints, times
+    choice.json            trials of an objective's settings, while the run is under way; then in environment.json
     train_log.jsonl        a line for each logged step
     model/ or adapter/     the unlearned weights; with prompt_style.json where prompts were not written as usual
     results.json           what was measured; beside it results.examples.parquet, and results.retain.json and
@@ -33,6 +34,7 @@ from pathlib import Path
 
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
+CHOICE = "choice.json"
 TRAIN_LOG = "train_log.jsonl"
 MODEL, ADAPTER = "model", "adapter"
 PROMPT_STYLE = "prompt_style.json"

@@ -195,9 +195,10 @@ def test_bad_options(words, said, expunge, arguments, tmp_path):
 @pytest.mark.parametrize(
     ("objective", "words", "said"),
     [
-        ("RESET", [], ["--holdout", "objective.level"]),
-        ("RESET", ["objective.level=7", "lora.r=2"], ["full training"]),
-        ("RESET", ["objective.level=7", "objective.layers=[5, 6]"], ["no matrix of this model"]),
+        ("RESET", ["objective.reset=0.7"], ["--holdout", "objective.level"]),
+        ("RESET", ["objective.level=7"], ["choosing it requires", "--holdout", "objective.reset=0.7"]),
+        ("RESET", ["objective.reset=0.7", "objective.level=7", "lora.r=2"], ["full training"]),
+        ("RESET", ["objective.reset=0.7", "objective.level=7", "objective.layers=[5, 6]"], ["no matrix of this model"]),
         ("RESET", ["objective.reset=2"], ["objective.RESET.reset", "less than or equal to 1"]),
         ("NPO+GD", ["--anchor", "fresh"], ["anchor: NPO+GD", "leave it out"]),
     ],

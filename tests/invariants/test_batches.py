@@ -11,12 +11,13 @@ from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.training.batching import VIEWS, Pairing
 
 OBJECTIVES = ["NPO+GD", "DPO+KL", "IDK+AP", "ME+GD", "LLMU", "RESET"]
-OPTIONS = {"RESET": {"level": 9.0, "every": 2, "reset": 0.1}}
+OPTIONS = {"RESET": {"every": 2, "reset": 0.1, "hinge": 1.0}}  # its level is from the holdout rows
+HOLDOUT = [tiny.qa(f"How old is the {what} in Pell?", "Nobody there knows.") for what in ("bridge", "inn", "mill")]
 
 
 def train(tokenizer, folder, objective="NPO+GD", batch=8, accumulation=1, epochs=2, **options):
     """Unlearn a few rows; return the weights and the log."""
-    peft_config = options.pop("peft_config", None)
+    peft_config, resume = options.pop("peft_config", None), options.pop("resume", None)
     args = UnlearningConfig(
         output_dir=str(folder),
         objective=objective,
@@ -34,12 +35,13 @@ def train(tokenizer, folder, objective="NPO+GD", batch=8, accumulation=1, epochs
         },
     )
     people = [tiny.qa(f"How old is person {i}?", f"{20 + i} years.") for i in range(6)]
-    forget, retain = tiny.FORGET + people, tiny.RETAIN
+    forget, retain, holdout = tiny.FORGET + people, tiny.RETAIN, None
     if objective == "RESET":
-        retain = [tiny.qa(f"How tall is person {i}?", f"{150 + i} inches.") for i in range(11)]
+        retain, holdout = [tiny.qa(f"How tall is person {i}?", f"{150 + i} inches.") for i in range(11)], HOLDOUT
     model = tiny.tiny_llama(tokenizer, scale=2.0)
-    trainer = UnlearningTrainer(model, args, forget, retain, tokenizer, peft_config, tiny.REFUSALS)
-    trainer.train()
+    sets = forget, retain, tokenizer, peft_config, tiny.REFUSALS
+    trainer = UnlearningTrainer(model, args, *sets, holdout=holdout)
+    trainer.train(resume_from_checkpoint=resume)
     log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     return trainer, log
 

@@ -47,6 +47,44 @@ def test_ddp_with_two_processes_equals_one(tokenizer, tmp_path):
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
 
 
+RESUMED = """
+import sys, torch
+sys.path[:0] = [{tests!r}, {invariants!r}]
+from pathlib import Path
+import tinymodels as tiny
+from killed import copy_killed
+from test_batches import train, weights
+out = Path(sys.argv[1])
+saving = dict(save_strategy="steps", save_steps=1, save_total_limit=None)
+for name in ("whole", "killed"):
+    trainer, _ = train(tiny.tiny_tokenizer(tiny.TEXTS), out / name, "RESET", 2, 2, resume=name == "killed", **saving)
+    torch.save((trainer.control_level.levels, weights(trainer)), out / f"{{name}}{{trainer.args.process_index}}.pt")
+    if name == "whole" and trainer.is_world_process_zero():
+        copy_killed(out / "whole", out / "killed", 3)  # the first step of the second epoch was the last
+    torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_take_the_same_level_from_holdout_rows_and_resume_with_it(tokenizer, tmp_path):
+    here = Path(__file__).parent
+    script = tmp_path / "run.py"
+    script.write_text(RESUMED.format(tests=str(here.parent), invariants=str(here)))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, str(tmp_path)], check=True, env=environment, timeout=300)
+    one, _ = train(tokenizer, tmp_path / "one", "RESET", 8, 1)
+    assert len(set(one.control_level.levels)) == 2, "taken anew for the second epoch"
+    found = [torch.load(tmp_path / f"{name}{process}.pt") for name in ("whole", "killed") for process in (0, 1)]
+    for levels, values in found:
+        assert levels == found[0][0]
+        assert levels == pytest.approx(one.control_level.levels, abs=2e-3)
+        torch.testing.assert_close(values, weights(one), rtol=0, atol=1e-4)
+    assert torch.equal(found[0][1], found[2][1]), "the resumed run ends with the same weights"
+
+
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_launch_gives_one_model_and_the_exit_codes_of_one_process(model_folder, data, tmp_path):

@@ -293,7 +293,7 @@ def test_verdict_and_figure_come_before_settings_and_the_overview_has_all_three_
     runs = [make_run("a", objective="ME+GD", facts=2, forget=0.22), make_run("b", objective="GA+GD", quality=1e-9)]
     html = written(runs, tmp_path)
     sections = re.findall(r"<section id=\"(\w+)\"", html)
-    assert sections == ["verdict", "numbers", "answers", "training", "asked", "settings", "gaps"]
+    assert sections == ["verdict", "rows", "numbers", "answers", "training", "asked", "settings", "gaps"]
     assert html.index('<svg role="img" aria-label="Utility') < html.index('<section id="numbers"')
     table = Page(html.split('aria-label="The three answers"')[1].split("</table>")[0]).text
     assert "Forgotten" in table

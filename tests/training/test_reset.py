@@ -5,6 +5,7 @@ from itertools import chain
 
 import pytest
 import torch
+from peft import LoraConfig
 from typer.testing import CliRunner
 
 import tinymodels as tiny
@@ -18,7 +19,7 @@ from expunge.training.batching.pairing import RetainLed
 from killed import copy_killed
 from objectives import runs
 
-OPTIONS = {"level": 7.0}
+OPTIONS = {"level": 7.0, "reset": 0.7}
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
     def trainer(folder):
         options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
         args = runs.arguments(folder, batch=2, **options)
-        objective = build_objective("RESET", {"every": 2, "hinge": 1.0})
+        objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0})
         unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
         sets = tiny.FORGET, tiny.RETAIN, tokenizer
         return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
@@ -205,9 +206,23 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
     assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
 
 
+def test_with_an_adapter_the_level_is_that_of_the_model_with_it(tokenizer, tmp_path):
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    options = {"reset": 0.0, "every": 1, "hinge": 1.0}
+    args = runs.arguments(tmp_path, num_train_epochs=2, learning_rate=1e-2)
+    unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
+    sets = tiny.FORGET, tiny.RETAIN, tokenizer, lora
+    objective = build_objective("RESET", options)
+    run = UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+    run.train()
+    first, second = run.control_level.levels
+    assert abs(first - second) > 0.01, "the adapter alone has changed"
+
+
 def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, monkeypatch):
     def refused(*more):
-        done = words(*more)
+        reset = () if "NPO+GD" in more else ("objective.reset=0.7",)
+        done = words(*reset, *more)
         assert isinstance(done.exception, InputError), done.output
         assert not list(tmp_path.glob("run*"))
         return str(done.exception)
@@ -217,7 +232,7 @@ def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, 
     assert "train.noise" in refused("objective.level=7", "train.noise=0.5")
     assert "train_sampling_strategy" in refused("objective.level=7", "train.train_sampling_strategy=sequential")
     assert "no matrix" in refused("objective.level=7", "objective.layers=[7, 9]")
-    assert "+GD or +KL" in refused("objective.level=7", "--objective", "RESET+AP")
+    assert "RESET+GD" in refused("objective.level=7", "--objective", "RESET+AP")
     assert "anchor" in refused("--objective", "NPO+GD", "--anchor", "fresh")
     monkeypatch.setattr("expunge.training.steps.reset.MOST_PARAMETERS_PER_TOKEN", 1)
     text = " ".join(refused("objective.level=7").split())
@@ -225,6 +240,14 @@ def test_what_it_cannot_do_it_says_before_it_starts(words, tokenizer, tmp_path, 
     assert f"{parameters:,} parameters" in text
     assert f"{20 * parameters:.1e} tokens" in text
     assert "--anchor" in text
+
+
+def test_a_trainer_needs_to_be_told_how_far(tokenizer, tmp_path):
+    objective = build_objective("RESET", {"level": 7.0})
+    with pytest.raises(InputError, match=r"objective\.reset is not given.*in one process.*0\.7"):
+        UnlearningTrainer(
+            runs.target(tokenizer), runs.arguments(tmp_path), tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective
+        )
 
 
 def test_options_are_checked():

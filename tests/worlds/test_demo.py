@@ -128,28 +128,41 @@ def shows_what_it_promises(finished):
 
     assert known(target) >= 0.95
     assert known(retain) <= 0.15
-    for objective in ("ME+GD", "IDK+AP"):
+    for objective in ("ME+GD", "IDK+AP", "RESET"):
         assert known(runs[objective]) <= 0.15
         assert runs[objective]["summary"]["model_utility"] >= 0.9 * target["summary"]["model_utility"]
     assert all(run["summary"]["forget_quality"] is not None for run in runs.values())
+
+    def relearned(of: dict) -> float:
+        return of["metrics"]["forget/relearned"]["value"]
+
+    assert relearned(retain) <= 0.15
+    assert relearned(runs["RESET"]) <= 0.15
+    assert max(relearned(runs[objective]) for objective in OBJECTIVES) >= 0.5, "what is suppressed comes back"
 
 
 def prints_table_and_report(finished):
     out, printed = finished
     assert all(objective in printed for objective in OBJECTIVES)
     assert "retain model" in printed
+    assert "relearned" in printed
     assert f"Report: {Path('demo') / 'report.html'}" in printed
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Facts relearned" in page
     assert all(objective in page for objective in OBJECTIVES)
 
 
 def models_really_differ(finished):
-    """Nothing is arranged: the runs have one recipe but for the objective, and each ends in weights of its own."""
+    """Nothing is arranged: the runs have one recipe but for the objective, and each ends in weights of its own.
+
+    RESET has other settings, and holdout rows.
+    """
     from safetensors.torch import load_file
     from yaml import safe_load
 
     out, _ = finished
-    recipes = [safe_load((out / "runs" / name / "recipe.yaml").read_text("utf-8")) for name in OBJECTIVES]
+    alike = [name for name in OBJECTIVES if name != "RESET"]
+    recipes = [safe_load((out / "runs" / name / "recipe.yaml").read_text("utf-8")) for name in alike]
     assert all({**recipe, "objective": None} == {**recipes[0], "objective": None} for recipe in recipes)
     heads = [load_file(out / "runs" / name / "model/model.safetensors")["lm_head.weight"] for name in OBJECTIVES]
     heads.append(load_file(out / "target/model.safetensors")["lm_head.weight"])

@@ -1,4 +1,4 @@
-"""The demo: a world, a target and a retain model that learn it, six objectives.
+"""The demo: a world, a target and a retain model that learn it, seven objectives.
 
     OUT/world               the invented people and facts, in TOFU's layout
     OUT/target OUT/retain   the models before unlearning, with their results
@@ -7,7 +7,8 @@
 
 Target and retain model are kept in the user's cache folder too, under a fingerprint of all that decides their weights,
 so that another demo with the same seed does not train them again. Nothing in them is anybody's: the people are
-invented. Every objective gets the same settings; nothing but the printed results depends on how it does.
+invented. Every objective gets the same settings, but RESET, which learns the retain set again, has its own; nothing but
+the printed results depends on how they do. Each model is attacked: what does relearning bring back?
 """
 
 import os
@@ -17,10 +18,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import expunge
 from expunge.errors import InputError
@@ -28,7 +30,11 @@ from expunge.files import whole_folder
 from expunge.runs import companion_path
 from expunge.worlds.corpus import write_world
 
-OBJECTIVES = ("GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")
+if TYPE_CHECKING:
+    from expunge.evaluation.results import Results
+
+REMOVAL = "RESET"  # the longest comes first
+OBJECTIVES = (REMOVAL, "GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")
 
 # The same for every objective, weights 1 (LLMU: its paper's). A model of a million parameters needs a far larger rate
 # than one of a billion. Of 1e-4 to 1e-3 with ten to thirty passes, tried on three seeds with ME+GD and IDK+AP: larger
@@ -40,9 +46,21 @@ UNLEARNING: dict[str, Any] = {
     "gradient_accumulation_steps": 1,
     "save_strategy": "no",
 }
+# An epoch is a pass over the retain set. Chosen among 8 to 15 passes in batches of 4 and 8 and reset .5 to .7: fewer
+# passes cost utility.
+REMOVING: dict[str, Any] = {
+    "learning_rate": 2e-3,
+    "num_train_epochs": 15,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "warmup_steps": 5,
+    "lr_scheduler_type": "warmup_stable_decay",
+    "save_strategy": "no",
+}
+RELEARNING = {"steps": (30,), "rates": (3e-4,)}
 PEOPLE = 20
 FORGET_PERCENT = 20  # 40 rows: with fewer, even no right answer at all would leave "forgotten" open
-FORGET, RETAIN = "forget20", "retain80"
+FORGET, RETAIN, HOLDOUT = "forget20", "retain80", "holdout20"
 # Two models learn side by side, each on one thread: matrices this small gain nothing from two.
 WORKERS = 2
 SOURCES = ("data", "models", "objectives", "training", "worlds")
@@ -175,11 +193,28 @@ def _measure(out: Path) -> None:
     """Write the target's results, and beside them the retain model's."""
     from expunge.evaluation import ComparedWith, Questions, evaluate
 
-    evaluate(
+    results = evaluate(
         out / "target",
         Questions("tofu", out / "world", FORGET),
         compared_with=ComparedWith(retain_model=out / "retain"),
-        out=out / "target" / "results.json",
+    )
+    results.companions["retain"] = _attacked(results.companions["retain"], out / "retain", out)
+    _attacked(results, out / "target", out).save(out / "target" / "results.json")
+
+
+def _attacked(results: "Results", model: Path, out: Path) -> "Results":
+    """The results with facts that come back when every second forget row is learned again: those of the others."""
+    from expunge.attacks import relearn
+    from expunge.data import load_rows
+    from expunge.evaluation.results import RELEARNED, Measurement
+    from expunge.metrics.facts import FACT_ACCURACY
+
+    _, after = relearn(model, None, load_rows(f"{out / 'world'}:{FORGET}"), metrics=(FACT_ACCURACY,), **RELEARNING)[:2]
+    words = {"label": "Facts relearned", "meaning": "facts right after relearning from the other forget rows, 30 steps"}
+    return replace(
+        results,
+        metrics={**results.metrics, RELEARNED: Measurement(after.value, "lower", after.n, after.ci95)},
+        recipe={**results.recipe, "words": {RELEARNED.partition("/")[2]: {**words, "share": True, "yes_no": True}}},
     )
 
 
@@ -190,12 +225,14 @@ def _unlearn(objective: str, out: Path, seed: int) -> tuple[float, list[str]]:
 
     started = time.monotonic()
     run = out / "runs" / objective
+    removes = objective == REMOVAL
     recipe = Recipe(
         model=str(out / "target"),
         forget=f"{out / 'world'}:{FORGET}",
         retain=f"{out / 'world'}:{RETAIN}",
-        objective=objective,
-        train={**UNLEARNING, "seed": seed},
+        holdout=f"{out / 'world'}:{HOLDOUT}" if removes else None,
+        objective={"name": objective, "reset": 0.7, "every": 4} if removes else objective,
+        train={**(REMOVING if removes else UNLEARNING), "seed": seed},
     )
     with _notes() as notes:
         unlearn(recipe, run, quiet=True)
@@ -205,6 +242,7 @@ def _unlearn(objective: str, out: Path, seed: int) -> tuple[float, list[str]]:
         Questions("tofu", out / "world", FORGET),
         compared_with=ComparedWith(retain_results=companion_path(measured, "retain")),
     )
+    results = _attacked(results, run / "model", out)
     results.companions["target"] = load_results(measured)
     results.save(run / "results.json")
     return time.monotonic() - started, notes

@@ -121,12 +121,14 @@ def _tell(out: Path) -> None:
     import json
     from collections import Counter
 
+    from expunge.report.rows import losses
+
     verdict = json.loads((out / "verdict.json").read_text(encoding="utf-8"))
     typer.echo(f"Verdict: {verdict['overall'].replace('_', ' ')}")
     for reason in verdict["reasons"]:
         typer.echo(f"  {reason}")
     counts = Counter(row["status"].replace("_", " ") for row in verdict["rows"])
     typer.echo("Rows: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
-    if verdict["utility_loss"] is not None:
-        typer.echo(f"Utility lost on rows that must stay: {verdict['utility_loss']:.1%}")
+    for line in losses(verdict["evidence"]):
+        typer.echo(f"  {line}")
     typer.echo(f"Report: {out / 'report.html'}  Model card: {out / 'README.md'}")

@@ -40,7 +40,13 @@ def unlearn(
         str | None,
         typer.Option(help="For RESET: move weights towards this model, or fresh; default: the one below an adapter."),
     ] = None,
-    holdout: Annotated[str | None, typer.Option(help=f"Rows never trained on, for RESET's level. {SPEC_HELP}")] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help=f"Rows never trained on, for RESET's level and the choice of reset. {SPEC_HELP}")
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="For RESET without objective.reset: it is chosen by so many trials at most.")
+    ] = 3,
+    minutes: Annotated[float | None, typer.Option(help="And by no trial that would end after so many minutes.")] = None,
     out: Annotated[Path, typer.Option(help="The run directory to make.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
     trust_remote_code: Annotated[
@@ -100,6 +106,10 @@ def unlearn(
         execute(recipe, out, resume, quiet)
         return
     if launch is None:
+        if "RESET" in recipe.objective_name:
+            from expunge.forget import Budget, with_reset
+
+            recipe = with_reset(recipe, out, resume, quiet, Budget(trials, minutes), typer.echo)
         run(recipe, out, resume=resume, quiet=quiet)
     else:
         with places(recipe, out, resume, hold=False):

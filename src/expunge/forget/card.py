@@ -9,6 +9,7 @@ import yaml
 
 import expunge
 from expunge.forget.request import ForgetRequest
+from expunge.report.rows import losses
 from expunge.runs import ADAPTER, MERGED, MODEL, RECIPE
 from expunge.training.recipe import read_recipe
 
@@ -32,7 +33,6 @@ def card(request: ForgetRequest, verdict: Mapping[str, Any], out: Path) -> str:
         "library_name": "peft" if adapter else "transformers",
     }
     statuses = Counter(row["status"].replace("_", " ") for row in verdict["rows"])
-    lost = verdict["evidence"]["utility_loss"]
     known = verdict["evidence"]["known_under"]
     lines = [
         *("---", yaml.safe_dump(head, sort_keys=False).strip(), "---", ""),
@@ -42,8 +42,11 @@ def card(request: ForgetRequest, verdict: Mapping[str, Any], out: Path) -> str:
         "",
         *(f"- {reason}" for reason in verdict["reasons"]),
         "",
-        f"Rows: {', '.join(f'{count} {status}' for status, count in statuses.items())}. "
-        + ("Utility was not measured." if lost is None else _lost(lost)),
+        f"Rows: {', '.join(f'{count} {status}' for status, count in statuses.items())}.",
+        "",
+        *(f"- {line}" for line in losses(verdict["evidence"])),
+        "",
+        "Rows that must stay were trained on, so that what is lost of others lies nearer to the second line.",
         "",
         "| setting | known | controls that would be | above chance, 95 % |",
         "|---|---|---|---|",
@@ -81,11 +84,6 @@ def card(request: ForgetRequest, verdict: Mapping[str, Any], out: Path) -> str:
 def _setting(name: str, share: Mapping[str, Any]) -> str:
     low, high = share["above_chance"]
     return f"| {name} | {share['value']:.0%} | {share['chance']:.0%} | {low:.0%} to {high:.0%} |"
-
-
-def _lost(lost: Mapping[str, Any]) -> str:
-    low, high = lost["ci95"]
-    return f"Utility lost on rows that must stay: {lost['value']:.1%} (95 % interval {low:.1%} to {high:.1%})."
 
 
 def _serving(request: ForgetRequest, adapter: bool) -> list[str]:

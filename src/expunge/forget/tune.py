@@ -36,8 +36,9 @@ WEIGHTS = (0.05, 1.0)
 FIRST_WEIGHTS = {"ME+GD": 0.1, "NPO+GD": 0.3}
 RESETS = (0.5, 0.7, 0.85)
 CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
-RESET_PASSES, RESET_FACTOR = 10, 7.0
-"""Over the kept rows, learned again from far away at a rate so many times as large (docs/removal.md)."""
+RESET_STEPS, RESET_FACTOR = 400, 7.0
+"""At least so many, at a rate so many times as large: the kept rows are learned again from far away."""
+LEAST_RESET_PASSES = 5
 BATCH_ROWS = 8
 
 
@@ -155,8 +156,9 @@ def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
     if name == REMOVING:
         reset = trial.suggest_categorical("reset", RESETS)
         objective = {"name": name, "reset": reset, **({"every": 4} if plan.recipe.anchor else {})}
+        passes = max(LEAST_RESET_PASSES, -(-RESET_STEPS * BATCH_ROWS // plan.sizes[1]))
         schedule = {"lr_scheduler_type": "warmup_stable_decay", "warmup_steps": 5, "save_strategy": "no"}
-        train = {**shared, **schedule, "learning_rate": RESET_FACTOR * plan.rate(), "num_train_epochs": RESET_PASSES}
+        train = {**shared, **schedule, "learning_rate": RESET_FACTOR * plan.rate(), "num_train_epochs": passes}
         return plan.recipe.model_copy(update={"objective": objective, "train": train})
     rate = trial.suggest_float("rate", plan.rate() / AROUND, plan.rate() * AROUND, log=True)
     weight = trial.suggest_float("weight", *WEIGHTS, log=True)

@@ -20,7 +20,7 @@ class RESET(Term):
     pass over the retain set, and every `every`-th step has as many forget rows as retain rows, under the hinge.
 
     Attributes:
-        reset: How far to go back, from 0 to 1.
+        reset: How far to go back, from 0 to 1; default: `expunge unlearn` chooses it by trials on retain rows.
         level: Nats a token; default: above that of a tenth of the holdout rows, taken anew when an epoch begins.
         hinge: Weight of the hinge.
         every: Which steps have forget rows.
@@ -29,7 +29,7 @@ class RESET(Term):
         embeddings: Where not all is reset: reset the embeddings of tokens that only forget rows have.
     """
 
-    reset: Share = 0.7
+    reset: Share | None = None
     level: Positive | None = None
     hinge: NotNegative = 0.2
     every: Count = 8

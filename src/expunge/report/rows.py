@@ -69,7 +69,7 @@ def _shown(name: str, verdict: Mapping[str, Any]) -> RowVerdicts:
         reasons=verdict["reasons"],
         counts=", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items()),
         settings=[_setting(setting, share) for setting, share in evidence.get("known_under", {}).items()],
-        losses=_losses(evidence),
+        losses=losses(evidence),
         rows=[_row(row) for row in verdict["rows"]],
         limits=LIMITS.format(**settings) if settings else "",
         not_measured=evidence.get("not_measured") or {},
@@ -81,7 +81,8 @@ def _setting(name: str, share: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return name, f"{share['value']:.0%}", f"{share['chance']:.0%}", f"{low:.0%} to {high:.0%}"
 
 
-def _losses(evidence: Mapping[str, Any]) -> list[str]:
+def losses(evidence: Mapping[str, Any]) -> list[str]:
+    """What was lost of what must stay, a line for each set."""
     lost = {"rows that must stay": evidence.get("utility_loss"), **(evidence.get("lost_on_others") or {})}
     return [
         f"Utility lost on {what}: {one['value']:.1%} (95 % interval {one['ci95'][0]:.1%} to {one['ci95'][1]:.1%})."

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expunge.evaluation.results.schema import Measurement
+from expunge.evaluation.results.schema import RELEARNED, Measurement
 from expunge.metrics.base import Better
 from expunge.metrics.summaries import SUMMARIES
 from expunge.report import verdict
@@ -49,7 +49,7 @@ def overview(comparison: Comparison) -> list[Line]:
 
     Where a suite has neither, every number that was measured.
     """
-    keys = leading_keys(comparison)
+    keys = with_relearning(comparison)
     lines = [_metric_line(comparison, key) for key in keys] + [_summary_line(comparison, name) for name in IN_OVERVIEW]
     return _measured(lines) or _measured([_metric_line(comparison, key) for key in _keys(comparison)])
 
@@ -62,6 +62,12 @@ def leading_keys(comparison: Comparison) -> list[str]:
         if found:
             return found
     return []
+
+
+def with_relearning(comparison: Comparison) -> list[str]:
+    """The leading keys, and what relearning brings back where every model was attacked."""
+    attacked = all(model.metric(RELEARNED) for model in comparison.models)
+    return leading_keys(comparison) + ([RELEARNED] if attacked else [])
 
 
 def tables(comparison: Comparison) -> list[tuple[str, list[Line]]]:

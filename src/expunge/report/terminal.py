@@ -7,7 +7,7 @@ from rich.text import Text
 
 from expunge.report import verdict
 from expunge.report.comparison import Comparison
-from expunge.report.tables import Cell, leading_keys, overview
+from expunge.report.tables import Cell, overview, with_relearning
 from expunge.report.verdict import Verdict
 from expunge.report.verdict.kept import UTILITIES
 from expunge.report.words import printable, rows
@@ -25,7 +25,7 @@ def terminal_table(comparison: Comparison) -> RenderableType:
     """Target, retain model and runs with the three answers, the numbers they rest on and the strongest trace."""
     verdicts = [verdict.judge(run, comparison.target, comparison.retain) for run in comparison.runs]
     judged = {run.name: found for run, found in zip(comparison.runs, verdicts, strict=True)}
-    lines, wanted = overview(comparison), (*leading_keys(comparison), *UTILITIES)
+    lines, wanted = overview(comparison), (*with_relearning(comparison), *UTILITIES)
     shown = [line for line in lines if line.name in wanted] or lines[:MOST_NUMBERS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
     table.add_column("model", overflow="fold", min_width=8, max_width=14)

@@ -23,7 +23,7 @@ from expunge.models import (
     salted_digest,
 )
 from expunge.objectives import Objective
-from expunge.runs import ENVIRONMENT, RECIPE
+from expunge.runs import CHOICE, ENVIRONMENT, RECIPE
 from expunge.training.config import UnlearningConfig, spelt_out
 from expunge.training.recipe import Lora, Recipe, custom_names, spelt_objective, spelt_style
 
@@ -113,6 +113,8 @@ class Evidence:
         """
         self._started = time.time()
         now = _environment(trainer, recipe)
+        if (choice := self._folder / CHOICE).is_file():
+            now["choice"] = _read(choice)
         if checkpoint is None:
             self._environment = now
             recipe.write(self._folder / RECIPE)
@@ -137,6 +139,7 @@ class Evidence:
         if trainer.anchor_fingerprint:  # loaded when the weights moved, after the run had begun
             self._environment["fingerprints"]["anchor_model"] = trainer.anchor_fingerprint
         write_json(self._folder / ENVIRONMENT, self._environment)
+        (self._folder / CHOICE).unlink(missing_ok=True)
 
 
 def _environment(trainer: "UnlearningTrainer", recipe: Recipe) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from expunge.data import PromptStyle, load_rows
+from expunge.data import PromptStyle, Row, load_rows
 from expunge.errors import InputError, Interrupted
 from expunge.models import ModelOrPlace, load_model, resolve_folder
 from expunge.objectives import Objective
-from expunge.runs import ENVIRONMENT, LOCK, RECIPE, UNFINISHED_SUFFIX, unfinished, weights_in
+from expunge.runs import CHOICE, ENVIRONMENT, LOCK, RECIPE, UNFINISHED_SUFFIX, unfinished, weights_in
 from expunge.training.batching import load_refusals
 from expunge.training.config import UnlearningConfig, convert_options
 from expunge.training.evidence import changed_settings
@@ -100,7 +100,7 @@ def _check_place(out: Path) -> None:
 
 def _clear(work: Path) -> None:
     for entry in work.iterdir():
-        if entry.name != LOCK:
+        if entry.name not in (LOCK, CHOICE):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
@@ -148,10 +148,24 @@ def resumable_recipe(out: str | Path) -> Recipe:
     return read_recipe(file, {})
 
 
-def trainer_of(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
-    """The trainer of a recipe, whose run folder is `work`."""
-    forget = load_rows(recipe.forget)
-    retain = None if recipe.retain is None else load_rows(recipe.retain)
+def trainer_of(
+    recipe: Recipe,
+    work: Path,
+    quiet: bool,
+    sets: tuple[Sequence[Row], Sequence[Row]] | None = None,
+    kind: type[UnlearningTrainer] = UnlearningTrainer,
+) -> UnlearningTrainer:
+    """The trainer of a recipe, whose run folder is `work`.
+
+    Args:
+        recipe: With every setting spelt out.
+        work: Where it writes.
+        quiet: No progress bars.
+        sets: Forget and retain rows in place of the recipe's.
+        kind: Of trainer.
+    """
+    forget = load_rows(recipe.forget) if sets is None else sets[0]
+    retain = sets[1] if sets else None if recipe.retain is None else load_rows(recipe.retain)
     refusals, objective = load_refusals(recipe.idk), recipe.build_objective()
     args = training_arguments(work, recipe.train, disable_tqdm=quiet)
     load = partial(
@@ -165,7 +179,7 @@ def trainer_of(recipe: Recipe, work: Path, quiet: bool) -> UnlearningTrainer:
     peft_config = recipe.lora.peft_config() if recipe.lora else None
     if peft_config is not None:
         peft_config.base_model_name_or_path = resolve_folder(recipe.model)
-    return UnlearningTrainer(
+    return kind(
         partial(load, recipe.model),
         args,
         forget,

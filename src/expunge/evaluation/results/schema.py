@@ -21,6 +21,8 @@ from expunge.metrics.base import Better, Kind
 from expunge.runs import companion_path, parts_path, table_path
 
 SCHEMA = 1
+RELEARNED = "forget/relearned"
+"""Among the metrics, where it was measured: what comes back of the forget set when others of its rows are learned."""
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,15 @@ class Reset(Rule):
 
     @staticmethod
     def asked(args: UnlearningConfig, objective: Objective) -> bool:
-        return bool((term := reset_term(objective)) and term.reset)
+        return bool((term := reset_term(objective)) and term.reset != 0)
 
     def check(self, trainer: "UnlearningTrainer") -> None:
         name = trainer.objective.name
+        if _term(trainer).reset is None:
+            raise InputError(
+                f"{name}: objective.reset is not given. `expunge unlearn` chooses it, in one process (no --launch); "
+                "else give it: 0.7 for a model learned from nothing, 0.8 towards its base (docs/removal.md)."
+            )
         if isinstance(trainer.model, PeftModel):
             raise InputError(
                 f"{name} changes the weights below the adapter: it needs full training (no lora), or objective.reset=0."
@@ -82,7 +87,7 @@ def check_anchor(objective: Objective, anchor: ModelOrPlace | None, target: str 
         InputError: One is given that the objective has no use for.
     """
     term = reset_term(objective)
-    if anchor is not None and (term is None or not term.reset):
+    if anchor is not None and (term is None or term.reset == 0):
         raise InputError(f"anchor: {objective.name} moves no weights towards an anchor; leave it out.")
     if anchor is None and term is not None and target is not None:
         return base_below(target)
@@ -146,6 +151,7 @@ def move(model: PreTrainedModel, anchor: Mapping[str, Tensor], term: RESET, toke
         term: How far, and which.
         tokens: Whose embeddings are moved where embeddings are not moved whole.
     """
+    assert term.reset is not None  # checked before
     whole = set(chosen_matrices(model, term))
     embeddings = {id(model.get_input_embeddings().weight), id(output_head(model).weight)}
     for name, parameter in model.named_parameters():

@@ -1,0 +1,96 @@
+"""What removal keeps, and what relearning brings back, against `reset` and against the price.
+
+    python benchmarks/removal_figure.py --figure docs/images/removal.svg
+
+Reads what `python benchmarks/removal.py` wrote, with and without `--base`. Every run is a point; the line goes through
+the means over seeds.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from removal import COLUMNS, FROM_BASE, FROM_NOTHING, RETRAINING
+
+RESULTS = Path("benchmarks/results")
+# file, methods, passes of the left panels, reset of the right ones, words, marker
+SERIES = (
+    ("removal.json", FROM_NOTHING, 10, 0.7, "learned from nothing", "o"),
+    ("removal-base.json", FROM_BASE, 5, 0.8, "towards a base", "s"),
+)
+RELEARNED = COLUMNS["100 at 1e-3"]
+SETTINGS = {"name", "reset", "every"}
+
+
+def points(models, methods, passes, reset, axis):
+    """The runs of RESET on all matrices that differ in one setting alone: (x, method, run)."""
+    for run in models.values():
+        objective, train = methods.get(run["method"], ("", {}))
+        if run["method"] == "NoT" or not isinstance(objective, dict) or set(objective) - SETTINGS:
+            continue
+        if "reset" not in objective and not run.get("choice"):
+            continue
+        amount = objective.get("reset", (run.get("choice") or {}).get("reset"))
+        if axis == "reset" and train["num_train_epochs"] == passes:
+            yield amount, run["method"], run
+        if axis == "price" and amount == reset and run["method"] != "RESET, chosen":
+            yield 100 * run["passes"] / RETRAINING["num_train_epochs"], run["method"], run
+
+
+def draw(file):
+    """Four panels: both values against both axes."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams.update({"svg.hashsalt": "removal", "svg.fonttype": "none", "font.size": 10})
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(2, 2, figsize=(8, 6), layout="constrained", sharex="col", sharey="row")
+    for number, (name, methods, passes, reset, words, marker) in enumerate(SERIES):
+        models, colour = json.loads((RESULTS / name).read_text())["models"], f"C{number}"
+        retrained = [run for run in models.values() if run["method"] == "retrained"]
+
+        def kept(run, whole=models["target"]["model_utility"]):
+            return run["model_utility"] / whole
+
+        def relearned(run):
+            return run[RELEARNED]
+
+        for row, value in zip(panels, (kept, relearned), strict=True):
+            for panel, axis in zip(row, ("reset", "price"), strict=True):
+                found = sorted(
+                    (x, method, value(run)) for x, method, run in points(models, methods, passes, reset, axis)
+                )
+                means = {}
+                for x, method, y in found:
+                    means.setdefault(method, []).append((x, y))
+                centres = sorted(tuple(sum(v) / len(each) for v in zip(*each, strict=True)) for each in means.values())
+                panel.plot(*zip(*centres, strict=True), "-", color=colour, lw=1)
+                panel.plot([x for x, *_ in found], [y for *_, y in found], marker, color=colour, ms=6, label=words)
+                if value is relearned:
+                    label = f"retrained, {len(retrained)} models"
+                    panel.axhspan(
+                        min(map(value, retrained)), max(map(value, retrained)), color=colour, alpha=0.3, label=label
+                    )
+    for panel in panels[0]:
+        panel.axhline(0.98, color="grey", ls="--", lw=1, label="98 %")
+    panels[0, 0].set_ylabel("model utility over the target's")
+    panels[1, 0].set_ylabel("right tokens after relearning\n(100 steps at 1e-3)")
+    panels[1, 0].set_xlabel("reset (10 passes; towards a base 5)")
+    panels[1, 1].set_xlabel("price in % of tuned retraining\n(reset = 0.7; towards a base 0.8)")
+    panels[0, 1].legend(frameon=False)
+    panels[1, 0].legend(frameon=False, fontsize=8)
+    for panel in panels.flat:
+        panel.set_xlim(left=0)
+        panel.set_ylim(bottom=0)
+    figure.savefig(file, metadata={"Date": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figure", type=Path, required=True, help="draw it here, as SVG")
+    draw(parser.parse_args().figure)
+
+
+if __name__ == "__main__":
+    main()
