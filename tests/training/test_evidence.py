@@ -15,6 +15,7 @@ from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.cli.main import app
 from expunge.errors import NonFiniteLoss
 from expunge.objectives import TERMS, Objective, Weighted
+from expunge.training.changes import Changes
 
 SETTINGS = {
     "learning_rate": 1e-3,
@@ -123,13 +124,17 @@ def test_the_losses_before_and_after_are_those_of_both_models(model_folder, data
             assert losses[name][when] == pytest.approx(sum(nll) / len(nll), rel=1e-4)
 
 
-def test_a_sample_of_many_rows_is_looked_at(tokenizer, tmp_path):
+@pytest.mark.parametrize(("epochs", "rows"), [(1, 8), (16, 50), (100, 50)])
+def test_more_rows_are_looked_at_where_more_are_trained_on(epochs, rows, tokenizer, tmp_path):
+    """Every nineteenth of 150, and every third."""
     forget = [tiny.qa(f"How old is person {i}?", f"{20 + i} years.") for i in range(150)]
-    args = UnlearningConfig(str(tmp_path), objective="GA", disable_tqdm=True, **{**SETTINGS, "max_steps": 1})
+    args = UnlearningConfig(
+        str(tmp_path), objective="GA", disable_tqdm=True, **{**SETTINGS, "num_train_epochs": epochs}
+    )
     trainer = UnlearningTrainer(tiny.tiny_llama(tokenizer), args, forget, None, tokenizer)
-    trainer.train()
-    assert list(trainer.changes.losses) == ["forget"]
-    assert trainer.changes.losses["forget"]["rows"] == 50
+    looked = Changes(trainer).losses
+    assert list(looked) == ["forget"]
+    assert looked["forget"]["rows"] == rows
 
 
 @pytest.mark.parametrize(
