@@ -72,6 +72,13 @@ def test_python_and_the_command_leave_the_same(lora, model_folder, data, tmp_pat
     assert all(a[key].equal(b[key]) for key in a)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_recipe_of_a_run_in_python_names_the_type_of_the_weights(dtype, tokenizer, tmp_path):
+    args = UnlearningConfig(str(tmp_path), objective="GA", disable_tqdm=True, **SETTINGS)
+    model = tiny.tiny_llama(tokenizer).to(getattr(torch, dtype))
+    assert UnlearningTrainer(model, args, tiny.FORGET, None, tokenizer).recipe.dtype == dtype
+
+
 def test_a_recipe_from_python_runs_again_by_command(model_folder, data, tmp_path):
     in_python(model_folder, data, tmp_path / "python")
     words = ["unlearn", tmp_path / "python" / "recipe.yaml", "--out", tmp_path / "again", "--quiet"]
