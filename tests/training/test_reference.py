@@ -166,6 +166,14 @@ def test_the_reference_is_asked_as_the_model_is(expunge, places, data):
     assert json.loads(said)["total"] == pytest.approx(4 * math.log(2), rel=1e-5)
 
 
+def test_loss_draws_no_bars_of_what_it_computes_first(expunge, places, data):
+    """Neither of answers that the reference writes nor of its values."""
+    sets = ["--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl"]
+    words = ["loss", "--model", places / "later", "--reference", places / "first", *sets, "--objective", "AltPO+GD"]
+    said = expunge(*words).err
+    assert [bar for bar in ("alternative answers", "reference values") if bar in said] == []
+
+
 DAMAGE = {
     "missing": lambda folder: (folder / "hidden.bin").unlink(),
     "short": lambda folder: _change(folder / "hidden.bin", lambda b: b[: len(b) // 2]),
