@@ -58,14 +58,16 @@ def test_the_commands_in_the_readme(place):
     from expunge.cli.main import app
 
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Your own model")[2]
-    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL).group(1).replace("\\\n", " ")
+    block = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[:2]).replace("\\\n", " ")
     commands = [shlex.split(line) for line in block.splitlines()]
-    assert [words[:2] for words in commands] == [["expunge", name] for name in ("unlearn", "eval", "report")]
+    names = ("forget", "unlearn", "eval", "verify", "report")
+    assert [words[:2] for words in commands] == [["expunge", name] for name in names]
     for words in commands:
         done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, done.output
     assert (place / "runs/first/model/model.safetensors").is_file()
     assert (place / "report.html").is_file()
+    assert (place / "runs/request/verdict.json").is_file()
 
 
 def test_a_custom_objective_as_the_guide_shows_it(place, monkeypatch):

@@ -49,6 +49,7 @@ def assert_table(out, methods, tasks):
     return rows
 
 
+@pytest.mark.slow
 def test_each_task_is_a_request_to_the_ledger_of_each_method(prepared):
     small(prepared, 0, True, print, tasks=2)
     assert_table(prepared, ["GA", "NPO, reference previous"], 2)

@@ -32,6 +32,7 @@ def passes(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_the_table_has_mean_spread_and_n_over_seeds_and_failures_with_their_reason(
     expunge, sweep_file, rows_of, tmp_path, passes, model_folder
 ):
@@ -108,6 +109,7 @@ def test_a_storage_that_cannot_be_opened_is_named(expunge, sweep_file, tmp_path)
     assert "--storage oracle9://nowhere/x" in expunge(*words, code=2).err
 
 
+@pytest.mark.slow
 def test_attacks_are_in_the_table(expunge, sweep_file, rows_of, tmp_path):
     out = tmp_path / "out"
     expunge("sweep", sweep_file(objectives=["NPO+GD"], seeds=[0], attacks=["relearn"], quick=True), "--out", out)

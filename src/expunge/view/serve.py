@@ -46,9 +46,24 @@ def view(
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
-    with listening, suppress(Interrupted, KeyboardInterrupt):  # that is how it ends
+
+    def ready() -> None:
         say(f"{viewed.name}: {address} (for this machine alone; Ctrl-C ends it)")
         sys.stdout.flush()
         if browser:
-            webbrowser.open(address)  # what it asks for waits until the server is there
-        uvicorn.Server(config).run(sockets=[listening])
+            webbrowser.open(address)
+
+    with listening, suppress(Interrupted, KeyboardInterrupt):  # that is how it ends
+        _Server(config, ready).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Says when it serves: an interrupt after that is the server's to handle, one before it would be in its way."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
