@@ -213,6 +213,7 @@ def test_unusable_input_is_refused(home, tmp_path, said):
     assert "plain text" in said("forget", "--model", model, "--forget", plain, "--out", out, code=2)
     found = said("forget", "--model", model, "--forget", rows, "--retain", rows, "--out", out, code=2)
     assert "is a forget row too" in found
+    assert "nowhere" in said("forget", "--model", tmp_path / "nowhere", "--forget", rows, "--out", out, code=2)
     out.mkdir()
     assert "already exists" in said("forget", "--model", model, "--forget", rows, "--out", out, code=2)
     assert "no unfinished request" in said("forget", "--resume", "--out", tmp_path / "other", code=2)
@@ -233,6 +234,22 @@ def test_other_settings_are_not_resumed(home, expunge, tmp_path, monkeypatch, sa
     assert "other settings: seed" in found
     assert "deleted" in said("purge", tmp_path / "run")
     assert not list(tmp_path.glob("run*"))
+
+
+def test_a_target_that_has_changed_is_refused(home, expunge, tmp_path, monkeypatch, said):
+    """Between the look at the model and the search, somebody puts other weights in its place."""
+    import expunge.forget.flow as flow
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    model = shutil.copytree(home / "target", tmp_path / "model")
+    words = ("--model", model, "--forget", home / "forget.jsonl", "--out", tmp_path / "run", *QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "search", interrupt)
+        expunge("forget", *words, code=130)
+    shutil.copy(home / "retain" / "model.safetensors", model)
+    assert "weights have changed" in said("forget", *words, "--resume", code=2)
 
 
 def test_subjects_are_names_and_not_the_question_word():

@@ -11,6 +11,7 @@ not done again, so that a killed flow goes on with --resume.
 
 import gc
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from expunge.evaluation.passes.progress import bars
 from expunge.files import write_json
 from expunge.forget.anchors import recover
 from expunge.forget.build import MOST_CHECKED, Built, build, save_rows, spread
-from expunge.forget.inspection import Inspection, in_words, inspect
+from expunge.forget.inspection import Inspection, check_same, in_words, inspect
 from expunge.forget.judge import MARGIN, RETAINED, judge
 from expunge.forget.know import Knowledge, know
 from expunge.forget.knowledge import with_controls
@@ -32,7 +33,7 @@ from expunge.forget.settings import PLAIN
 from expunge.forget.ship import ship
 from expunge.forget.trial import Yardstick
 from expunge.forget.tune import Choice, Search, objectives_for, record, search
-from expunge.models import check_head, load_model
+from expunge.models import check_head, fingerprint, load_model
 from expunge.runs import ENVIRONMENT, LOCK, RECIPE, VERDICT
 from expunge.training import Recipe, unlearn
 from expunge.training.lock import only_process
@@ -114,8 +115,13 @@ def forget(
         if not search_only:
             with only_process(place.out):
                 _unlearned(place, say, progress)
+                _check_start(request, place)
                 ship(request, rows, Built.load(place.built), place, say, progress, redact)
             (place.out / LOCK).unlink(missing_ok=True)
+    except InputError:
+        if not (place.flow / KNOWLEDGE).is_file():  # nothing to go on with
+            shutil.rmtree(place.work, ignore_errors=True)
+        raise
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(f"interrupted. Continue with: expunge forget --resume --out {place.out}.") from error
     return place.out
@@ -214,6 +220,7 @@ def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]]
         return
     built, style = prepared.built, request.style()
     model, words = load_model(request.model)
+    check_same(prepared.inspection, fingerprint(model), request.model)
     stay = {"kept": spread(built.kept, MOST_CHECKED), "beside": built.checked}
     before = {name: ask(model, words, each, style, RETAINED) for name, each in stay.items() if each}
     del model
@@ -303,3 +310,10 @@ def _unlearned(place: Place, say: Say, progress: bool) -> None:
     for entry in sorted(run.iterdir(), key=lambda entry: entry.name == ENVIRONMENT):
         entry.replace(out / entry.name)
     run.rmdir()
+
+
+def _check_start(request: ForgetRequest, place: Place) -> None:
+    """Refuse to judge a run that began with other weights than those that were inspected."""
+    inspection = Inspection(**json.loads((place.flow / INSPECTION).read_text(encoding="utf-8")))
+    environment = json.loads((place.out / ENVIRONMENT).read_text(encoding="utf-8"))
+    check_same(inspection, environment["fingerprints"]["target_model"], request.model)

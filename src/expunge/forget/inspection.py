@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.models import base_below, best_device, context_length, is_adapter, resolve_folder
+from expunge.errors import InputError
+from expunge.models import base_below, best_device, context_length, fingerprint, is_adapter, resolve_folder
 from expunge.training.memory import available_bytes
 
 FULL_BYTES = 16
@@ -28,6 +29,7 @@ class Inspection:
         dtype: Of the weights in its files.
         base: The model below its adapter, or the one that was given as its base.
         adapter: Train an adapter, not all weights.
+        fingerprint: Of its weights.
         notes: What there is to say, in plain words.
     """
 
@@ -38,6 +40,7 @@ class Inspection:
     dtype: str
     base: str | None
     adapter: bool
+    fingerprint: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,8 +79,21 @@ def inspect(
         dtype=dtype,
         base=base or (None if below is None else str(below)),
         adapter=too_large if adapter is None else adapter,
+        fingerprint=fingerprint(model),
         notes=notes,
     )
+
+
+def check_same(found: Inspection, weights: str, place: str) -> None:
+    """Refuse a target that is not the one that was inspected.
+
+    Raises:
+        InputError: Its weights have another fingerprint.
+    """
+    if found.fingerprint != weights:
+        raise InputError(
+            f"{place}: its weights have changed since the request was begun. Begin again in another --out."
+        )
 
 
 def in_words(found: Inspection, place: str) -> str:
