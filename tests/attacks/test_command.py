@@ -115,6 +115,7 @@ def test_the_settings_are_those_of_the_documents():
     assert quantize == {"bits": ("int8", "nf4", "rtn4"), "block": 64}
 
 
+@pytest.mark.slow
 def test_patching_has_one_model_in_memory_at_a_time(folders, monkeypatch):
     loaded = []
 
@@ -133,6 +134,7 @@ def test_patching_has_one_model_in_memory_at_a_time(folders, monkeypatch):
     assert len(loaded) == 4  # the subject, itself and the retain model for their states, the target
 
 
+@pytest.mark.slow
 def test_a_repeated_call_uses_what_is_there_again_and_measures_what_is_not(
     everything, place, tmp_path, expunge, monkeypatch
 ):

@@ -48,7 +48,7 @@ def judges(tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
-@pytest.mark.parametrize("suite", ["tofu", "own", "llmu"])
+@pytest.mark.parametrize("suite", ["tofu", "own", pytest.param("llmu", marks=pytest.mark.slow)])
 def test_results_are_defined(tokenizer, judges, embedding_model, nli_model, tmp_path, suite, rows) -> None:
     model, other = tiny_model(), tiny_model(1)
     for each in (model, other):

@@ -81,6 +81,7 @@ def again(forks, words, folder):
     assert forks.run(["ledger", "verify", folder / "ledger"]).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.fault("kills of ledger run, before any change")
 @pytest.mark.parametrize("case", some(KILLS, QUICK_KILLS))
 def test_before_any_change_of_a_file(case, forks, whole, model_folder, data, tmp_path):
@@ -104,6 +105,7 @@ def test_at_any_time(case, forks, whole, model_folder, data, tmp_path):
     assert_same_ledger(tmp_path / "ledger", first)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("SIGTERM and Ctrl-C")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_say_how_to_go_on(number, forks, whole, model_folder, data, tmp_path):

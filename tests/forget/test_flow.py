@@ -68,6 +68,7 @@ def texts(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_request_ends_in_a_model_a_verdict_and_a_report(flowed, half, home):
     verdict = read(flowed / "verdict.json")
     check_seal(flowed / "verdict.json", verdict)
@@ -85,6 +86,7 @@ def test_a_request_ends_in_a_model_a_verdict_and_a_report(flowed, half, home):
     assert not any(name in card for name in SECRET)
 
 
+@pytest.mark.slow
 def test_rows_that_the_model_does_not_know_are_left_alone(flowed):
     rows = read(flowed / "verdict.json")["rows"]
     before = [row["known_before"] for row in rows]
@@ -96,6 +98,7 @@ def test_rows_that_the_model_does_not_know_are_left_alone(flowed):
     assert all(row["status"] == "not_known" for row in rows if not row["known_before"])
 
 
+@pytest.mark.slow
 def test_what_must_stay_is_recovered_from_the_model(flowed):
     """It was given forget rows alone; of the thirty others it finds many, and no forgotten name."""
     built = flowed / "built"
@@ -109,6 +112,7 @@ def test_what_must_stay_is_recovered_from_the_model(flowed):
     assert not checked & set((built / "kept.jsonl").read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_the_model_again(flowed, expunge, tmp_path):
     """The search's best pass is a run of so many passes; its recipe names rows where they lie now."""
     expunge("unlearn", flowed / "recipe.yaml", "--out", tmp_path / "again", "--quiet")
@@ -120,6 +124,7 @@ def test_the_recipe_makes_the_model_again(flowed, expunge, tmp_path):
     assert tuned["chosen"]["epoch"] == recipe["train"]["num_train_epochs"]
 
 
+@pytest.mark.slow
 def test_nothing_of_the_rows_is_left_after_purge(flowed, expunge, tmp_path, said):
     run = tmp_path / "run"
     shutil.copytree(flowed, run)

@@ -82,6 +82,7 @@ def faked(monkeypatch):
     return start
 
 
+@pytest.mark.slow
 def test_it_is_chosen_without_looking_at_the_forget_rows(expunge, words, place, tmp_path):
     said = expunge(*words("train.save_strategy=no")).out
     recipe, environment = written(tmp_path / "run")

@@ -68,6 +68,7 @@ def test_the_table_has_mean_spread_and_n_over_seeds_and_failures_with_their_reas
     assert not list((out / "runs").glob("*.unfinished"))
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_a_seed_may_be_added(expunge, sweep_file, rows_of, tmp_path, passes):
     out = tmp_path / "out"
     expunge("sweep", sweep_file(seeds=[0]), "--out", out)
@@ -82,6 +83,7 @@ def test_what_is_done_is_not_done_again_and_a_seed_may_be_added(expunge, sweep_f
     assert "NPO+GD-seed0, which has other settings" in refused
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_tried_again_and_a_diverged_one_is_not(expunge, sweep_file, rows_of, tmp_path, data, passes):
     missing, out = tmp_path / "late.jsonl", tmp_path / "out"
     file = sweep_file(objectives=None, runs=[{"objective": "GA+GD", "retain": str(missing)}, DIVERGING], seeds=[0])

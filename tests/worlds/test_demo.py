@@ -75,6 +75,7 @@ def test_other_seed_rows_or_settings_are_learned_anew(small, tmp_path, monkeypat
     assert set(model_cache().iterdir()) == kept
 
 
+@pytest.mark.slow
 def test_a_small_demo_from_the_world_to_the_report(small, monkeypatch, expunge):
     """One objective, at a rate that changes no weight, which the trainer notes."""
     monkeypatch.setattr(demonstration, "PEOPLE", 4)
