@@ -18,7 +18,7 @@ from expunge.ledger.measure import came_back, measure, share
 from expunge.ledger.redaction import tidy
 from expunge.ledger.rows import described, parsed, read_rows, without, write_rows
 from expunge.ledger.timeline import State, Timeline, replay
-from expunge.runs import ENVIRONMENT, MEASURED, unfinished
+from expunge.runs import ENVIRONMENT, MEASURED, TEMPORARY, unfinished
 from expunge.training import Recipe, read_recipe, unlearn
 from expunge.training.lock import only_process
 
@@ -230,6 +230,8 @@ def _process(ledger: Ledger, state: State, quiet: bool, device: str | None) -> N
         _train(recipe, out, quiet)
     asked = {name: found[1] for name, found in rows.items()}
     after = measure(str(out), recipe, asked, retain, holdout, device, progress=not quiet)
+    for cut_off in out.rglob(TEMPORARY):  # by a kill
+        cut_off.unlink()
     write_json(out / MEASURED, {"before": before, "after": after})
     synchronise_folder(out)
     ends = {
