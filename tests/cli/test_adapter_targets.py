@@ -1,11 +1,13 @@
 """An adapter, or the run that made one, is a model like any other: it can be unlearned in full, and fine-tuned."""
 
+import json
+
 import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from expunge.cli.main import app
-from expunge.models import load_model
+from expunge.models import fingerprint, load_model
 
 FAST = ["train.use_cpu=true", "train.learning_rate=1e-2", "train.warmup_steps=0", "train.num_train_epochs=1"]
 
@@ -22,6 +24,11 @@ def adapter(model_folder, data, tmp_path_factory):
     sets = ["--forget", data / "forget.jsonl", "--retain", data / "retain.jsonl"]
     expunge("unlearn", "--model", model_folder, *sets, "--out", out, "lora.r=2")
     return out
+
+
+def test_the_evidence_names_the_target_and_not_the_adapter_on_it(adapter, model_folder):
+    recorded = json.loads((adapter / "environment.json").read_text())["fingerprints"]["target_model"]
+    assert recorded == fingerprint(load_model(model_folder, device="cpu")[0])
 
 
 @pytest.mark.parametrize("place", ["run", "folder"])

@@ -160,6 +160,8 @@ class UnlearningTrainer(Stepper):
             self.reference.check_fits(causal_model(model), self.objective)
             set_seed(args.seed)
         keep_unpacked(model)
+        # below a new adapter: its tensors are not the target's
+        self.target_fingerprint = fingerprint(causal_model(model)) if args.process_index == 0 else None
         adapter = deepcopy(peft_config)  # as it was given: PEFT spells the layers out
         if peft_config is not None:
             model = with_adapter(model, peft_config, place)
@@ -229,7 +231,6 @@ class UnlearningTrainer(Stepper):
 
     def _train(self, main: bool, resume: str | bool | None, *rest: Any) -> TrainOutput:
         checkpoint = checkpoint_to_resume(self._folder, resume)
-        self.target_fingerprint = fingerprint(causal_model(self.model)) if main else None
         self.changes = Changes(self) if self.recorded else None
         if main:
             if self.recorded:
