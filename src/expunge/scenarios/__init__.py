@@ -2,7 +2,8 @@
 
 from expunge.scenarios.base import Scenario, TableRow
 from expunge.scenarios.continual import CONTINUAL
+from expunge.scenarios.medforget import MEDFORGET
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (CONTINUAL,)}
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (CONTINUAL, MEDFORGET)}
 
 __all__ = ["SCENARIOS", "Scenario", "TableRow"]

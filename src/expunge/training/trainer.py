@@ -247,7 +247,8 @@ class UnlearningTrainer(Stepper):
             self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
         try:
-            output = super().train(checkpoint, *rest)
+            none = self.args.max_steps == 0  # to transformers, it is as many steps as the epochs take
+            output = TrainOutput(0, 0.0, {}) if none else super().train(checkpoint, *rest)
             self.after_steps()
             check_finite(self.model, self.state.global_step)
         except NonFiniteLoss as error:
