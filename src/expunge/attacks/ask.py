@@ -45,6 +45,7 @@ def ask(
     style: PromptStyle = PromptStyle(),
     metrics: Sequence[Metric] = KNOWN,
     progress: Progress = no_progress,
+    max_tokens: int = MAX_TOKENS,
 ) -> Values:
     """Measure metrics on every row, through the passes that `expunge eval` runs.
 
@@ -55,8 +56,9 @@ def ask(
         style: how conversations are written.
         metrics: what to measure.
         progress: told after each batch.
+        max_tokens: limit of a greedy answer.
     """
-    suite = suite_of(metrics)
+    suite = suite_of(metrics, max_tokens)
     work = plan(suite, {"forget": rows}, tokenizer, context_length(model.config), style)
     return run(model, tokenizer, suite, rows, work, style, progress)
 
@@ -77,9 +79,9 @@ def run(
     return {name: np.array([np.nan if v is None else v for v in values], float) for name, values in each.items()}
 
 
-def suite_of(metrics: Sequence[Metric]) -> Suite:
+def suite_of(metrics: Sequence[Metric], max_tokens: int = MAX_TOKENS) -> Suite:
     """A suite of one set, the forget set, with these metrics."""
-    return Suite("attacks", "expunge", "does it come back?", (FORGET,), tuple(metrics), MAX_TOKENS, False)
+    return Suite("attacks", "expunge", "does it come back?", (FORGET,), tuple(metrics), max_tokens, False)
 
 
 def rows_of(attack: str, setting: str, role: Role, values: Values, before: Values | None = None) -> list[AttackRow]:

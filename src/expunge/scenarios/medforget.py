@@ -46,6 +46,7 @@ METHODS: dict[str, tuple[str | dict[str, Any], dict[str, Any]]] = {
     "RESET": (REMOVAL, REMOVING),
 }
 """Objective and training settings of each method."""
+LONGEST_ANSWER = 32  # tokens; right ones have a third of that
 TARGET, RETAIN = "target model", "retain model"
 SCORE = {task: metrics[0].name for task, metrics in MEASURED.items()}
 
@@ -90,8 +91,8 @@ def small(
             words = (f"{metric} {told[f'{level}/{metric}']:.2f}" for metric in ("gap/score", "leak/independent/choice"))
             say(f"{level}, {method}: {', '.join(words)}")
         rows += mine
-    write_table(out, MEDFORGET.name, rows)
-    write_page(out / REPORT, MEDFORGET, rows)
+        write_table(out, MEDFORGET.name, rows)
+        write_page(out / REPORT, MEDFORGET, rows)
     return rows
 
 
@@ -133,7 +134,7 @@ def _unlearned(out: Path, level: Level, method: str, seed: int, quiet: bool) -> 
 def _measured(out: Path, level: Level, name: str, place: Path, seconds: float | None = None) -> dict[str, Any]:
     """What was measured of each row: by set and metric, one value or null for each."""
     from expunge.attacks.ask import ask
-    from expunge.data import Row, load_rows
+    from expunge.data import load_rows
     from expunge.models import load_model
 
     file = out / level / "measured" / f"{name}.json"
@@ -142,15 +143,16 @@ def _measured(out: Path, level: Level, name: str, place: Path, seconds: float | 
 
         def values(part: str, ladder: bool = False) -> dict[str, list[float | None]]:
             rows = load_rows(f"{out / 'world'}:{part}_{level}")
-            tasks: dict[str, list[int]] = {}
-            for i, row in enumerate(rows):
-                tasks.setdefault(row.columns["task"], []).append(i)
             found: dict[str, list[float | None]] = {}
-            for task, places in tasks.items():
-                asked: list[Row] = [rows[i] for i in places]
-                for metric, each in ask(model, words, asked, metrics=LADDER if ladder else MEASURED[task]).items():
+            for task, metrics in MEASURED.items():
+                places = [i for i, row in enumerate(rows) if row.columns["task"] == task]
+                if not places:
+                    continue
+                asked = [rows[i] for i in places]
+                each = ask(model, words, asked, metrics=LADDER if ladder else metrics, max_tokens=LONGEST_ANSWER)
+                for metric, measured in each.items():
                     column = found.setdefault(metric, [None] * len(rows))
-                    for i, value in zip(places, each.tolist(), strict=True):
+                    for i, value in zip(places, measured.tolist(), strict=True):
                         column[i] = value
             return found
 
