@@ -15,11 +15,11 @@ from expunge.training.steps.chip import PROJECTIONS, activations, marking, proje
 from objectives import runs
 
 
-def trainer(tokenizer, folder, objective="GA+GD", retain=tiny.RETAIN, peft_config=None, **options):
+def trainer(tokenizer, folder, objective="GA+GD", retain=tiny.RETAIN, peft_config=None, forget=tiny.FORGET, **options):
     args = UnlearningConfig(
         str(folder), objective=objective, disable_tqdm=True, use_cpu=True, **{"chip": 0.25, "max_steps": 0, **options}
     )
-    return UnlearningTrainer(runs.target(tokenizer), args, tiny.FORGET, retain, tokenizer, peft_config)
+    return UnlearningTrainer(runs.target(tokenizer), args, forget, retain, tokenizer, peft_config)
 
 
 def outputs(model, tokenizer, row):
@@ -65,7 +65,8 @@ def test_the_span_is_the_smallest_that_holds_the_energy(energy, kept):
 
 
 def test_the_neurons_are_those_that_are_larger_on_forget_rows():
-    forget, retain = torch.tensor([3.0, 1, 9, 2, 5, 5, 0, 1, 1, 1]), torch.tensor([0.0, 1, 9, 0, 1, 5, 5, 1, 1, 1])
+    forget = torch.tensor([[3.0, 1, 9, 2, 5, 5, 0, 1, 1, 1], [-3.0, 1, 9, -2, 5, 5, 0, 1, 1, 1]])
+    retain = torch.tensor([[0.0, 1, 9, 0, 1, 5, 5, 1, 1, 1]])
     assert marking(forget, retain, 0.3).tolist() == [0, 3, 4]
     assert marking(forget, retain, 0.01).tolist() == [4]
 
@@ -76,10 +77,7 @@ def test_activations_are_means_over_a_rows_tokens_however_rows_are_batched(token
     found = activations(model, modules, [encode(tokenizer, row) for row in tiny.FORGET])
     alone = [outputs(model, tokenizer, row) for row in tiny.FORGET]
     for name in modules:
-        means = torch.stack([one[name].mean(0) for one in alone])
-        torch.testing.assert_close(found[name].rows, means, rtol=1e-4, atol=1e-5)
-        size = torch.cat([one[name] for one in alone]).abs().mean(0)
-        torch.testing.assert_close(found[name].size, size, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[name], torch.stack([one[name].mean(0) for one in alone]), rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_step_the_model_is_the_projected_target(tokenizer, tmp_path):
@@ -90,7 +88,7 @@ def test_without_a_step_the_model_is_the_projected_target(tokenizer, tmp_path):
     projected = {n for n in before if n.removesuffix(".weight").endswith(PROJECTIONS)}
     assert {name for name, rows in changed.items() if rows.any()} == projected
     for name in projected:
-        assert int(changed[name].sum()) == round(0.25 * len(before[name]))
+        assert int(changed[name].sum()) == int(0.25 * len(before[name]))
     again = trainer(tokenizer, tmp_path / "again")
     again.train()
     assert torch.equal(runs.weights(run.model), runs.weights(again.model))
@@ -114,6 +112,22 @@ def test_siblings_are_what_is_compared_with_where_rows_name_them(tokenizer, tmp_
     everything = weights(lambda i: "other")
     assert torch.equal(everything, weights(lambda i: "sibling"))
     assert not torch.allclose(everything, weights(lambda i: "sibling" if i < 2 else "other"))
+
+
+def test_rows_of_a_node_give_one_direction(tokenizer, tmp_path):
+    def taken(*nodes):
+        """How many dimensions each projection of the first layer has lost."""
+        rows = [tiny.qa(row.prompt, row.completion, node=node) for row, node in zip(tiny.FORGET, nodes, strict=True)]
+        run = trainer(tokenizer, tmp_path / "-".join(nodes), forget=rows, chip_energy=1.0)
+        before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+        run.before_steps()
+        after = dict(run.model.named_parameters())
+        names = (f"model.layers.0.mlp.{part}.weight" for part in PROJECTIONS)
+        return {int(torch.linalg.matrix_rank(before[name] - after[name].detach(), rtol=1e-4)) for name in names}
+
+    assert taken(*"aaaaa") == {1}
+    assert taken(*"aabba") == {2}
+    assert taken(*"abcde") == {5}
 
 
 def test_by_the_command_line_it_forgets_without_a_step(expunge, model_folder, data, tmp_path):

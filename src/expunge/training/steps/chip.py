@@ -1,7 +1,6 @@
 """CHIP: what tells forgotten rows from retained ones is projected out of the feed-forward weights, without training."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 BATCH_TOKENS = 4096
+NODE = "node"  # column of a forget row that says what it is about
 SIBLING = {"relation": "sibling"}  # column of a retain row that stands beside what is forgotten
 
 
@@ -30,10 +30,12 @@ class Chip(Rule):
     """`train.chip`: projects this share of the neurons onto what does not tell forget rows from their siblings.
 
     In each gate, up and down projection, the neurons (outputs) are those with the largest mean absolute activation on
-    forget rows less that on retain rows. Each forget row gives a direction on them: its mean activation minus that of
-    its retained siblings. The fewest directions that hold `train.chip_energy` of their energy are projected out of the
-    neurons' weights, so that no input has an output along them. Siblings are the retain rows whose column `relation` is
-    "sibling"; where there are none, all of them. After MedForget's description; its code is not released.
+    forget rows less that on retain rows, a row's activation being its mean over tokens. Each forgotten node (rows with
+    the same column `node`; without it, each row) gives a direction on them, of unit length: its mean activation minus
+    that of its retained siblings (rows whose column `relation` is "sibling"; without one, all). The fewest vectors that
+    hold `train.chip_energy` of the directions' energy are projected out of the neurons' weights, so that no input has
+    an output along them. The released code takes the target's children as nodes, weighs image tokens apart, and changes
+    the last six of 28 layers and the part that joins vision to language.
     """
 
     option = "train.chip=0.1"
@@ -63,18 +65,14 @@ class Chip(Rule):
             activations(model, modules, rows.encode_all([(name, (i,)) for i in range(size)]))
             for name, size in (("forget", trainer.pairing.forget), ("retain", len(retained)))
         )
+        nodes: dict[Any, list[int]] = {}
+        for i, row in enumerate(rows.sources.forget):
+            nodes.setdefault(row.columns.get(NODE, i), []).append(i)
         for name, module in modules.items():
-            neurons = marking(forget[name].size, retain[name].size, args.chip or 0.0)
-            siblings = retain[name].rows[beside or slice(None)].mean(0)
-            project_out(module, neurons, span((forget[name].rows - siblings)[:, neurons], args.chip_energy))
-
-
-@dataclass
-class Activation:
-    """Outputs of a module: the mean absolute one over all tokens [out], the mean of each row [rows, out]."""
-
-    size: Tensor
-    rows: Tensor
+            neurons = marking(forget[name], retain[name], args.chip or 0.0)
+            siblings = retain[name][beside or slice(None)].mean(0)
+            apart = torch.stack([forget[name][places].mean(0) for places in nodes.values()]) - siblings
+            project_out(module, neurons, span(nn.functional.normalize(apart[:, neurons]), args.chip_energy))
 
 
 def _projections(model: PreTrainedModel, layers: tuple[int, int] | None) -> dict[str, nn.Linear]:
@@ -90,13 +88,9 @@ def _projections(model: PreTrainedModel, layers: tuple[int, int] | None) -> dict
 
 
 @torch.no_grad()
-def activations(
-    model: PreTrainedModel, modules: dict[str, nn.Linear], rows: Sequence[Encoded]
-) -> dict[str, Activation]:
-    """What the modules put out on rows, prompts included."""
+def activations(model: PreTrainedModel, modules: dict[str, nn.Linear], rows: Sequence[Encoded]) -> dict[str, Tensor]:
+    """What each module puts out on each row, the mean over its tokens, prompts included: [rows, out]."""
     means = {name: torch.zeros(len(rows), module.out_features) for name, module in modules.items()}
-    sizes = {name: torch.zeros(module.out_features) for name, module in modules.items()}
-    tokens = sum(len(row.ids) for row in rows)
     training, device = model.training, next(model.parameters()).device
     model.eval()
     for members in by_length([len(row.ids) for row in rows], BATCH_TOKENS):
@@ -106,9 +100,8 @@ def activations(
 
         def keep(name: str, members: list[int] = members, mask: Tensor = mask) -> Callable[..., None]:
             def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-                seen = output.float() * mask[..., None]  # [rows, tokens, out]
-                means[name][members] = (seen.sum(1) / mask.sum(1, keepdim=True)).cpu()
-                sizes[name].add_(seen.abs().sum((0, 1)).cpu() / tokens)
+                total = (output.float() * mask[..., None]).sum(1)  # over [rows, tokens, out]
+                means[name][members] = (total / mask.sum(1, keepdim=True)).cpu()
 
             return hook
 
@@ -119,12 +112,13 @@ def activations(
             for handle in handles:
                 handle.remove()
     model.train(training)
-    return {name: Activation(sizes[name], means[name]) for name in modules}
+    return means
 
 
 def marking(forget: Tensor, retain: Tensor, share: float) -> Tensor:
-    """The share of neurons whose mean absolute activation [out] is larger on forget than on retain rows by most."""
-    return (forget - retain).topk(max(1, round(share * len(forget)))).indices.sort().values
+    """The share of neurons whose mean absolute activation on rows [rows, out] is larger on forget rows by most."""
+    larger = forget.abs().mean(0) - retain.abs().mean(0)
+    return larger.topk(max(1, int(share * len(larger)))).indices.sort().values
 
 
 def span(directions: Tensor, energy: float) -> Tensor:
