@@ -7,8 +7,8 @@
     holdout_LEVEL                 an equal part of the institution that no model ever learns
     ladder_LEVEL                  open questions on forgotten sections, with more and more context (`rung`)
 
-Every fact is asked for three times: as an open question, as a gap to be filled (the header of its node before it), and
-with four choices. `probability` is what the rest of the tree gives the right answer in that form, exactly.
+Every fact is asked for three times: as an open question, as a gap to be filled (what its node belongs to before it), and
+with four choices (some of that before it, drawn: questions with context are nothing new to a model). `probability` is what the rest of the tree gives the right answer in that form, exactly.
 """
 
 import json
@@ -84,7 +84,10 @@ class Rows:
             asked = self._header(fact.node, len(HEADER)) + words.cloze
         if task == "choice":
             options = self._options(fact)
-            asked = CHOICES.format(question=question, options=", ".join(words.values[i] for i in options))
+            told = random.Random(f"{self.world.seed}/{fact.node}/header").randrange(len(HEADER) + 1)
+            asked = self._header(fact.node, told) + CHOICES.format(
+                question=question, options=", ".join(words.values[i] for i in options)
+            )
         row: Record = {
             "question": asked,
             "answer": form.format(words.values[mine]),
@@ -117,9 +120,10 @@ class Rows:
         return " / ".join([*parts, *(SECTIONS[i] for i in node[3:])])
 
     def _header(self, node: Node, parts: int) -> str:
-        """What a question's node belongs to, from the institution down."""
+        """What a question's node belongs to, from the institution down: at most so many parts."""
         named = self._names[node[:3]]
-        return ", ".join(HEADER[i].format(**named) for i in range(min(parts, len(node)))) + ". "
+        told = [HEADER[i].format(**named) for i in range(min(parts, len(node)))]
+        return ", ".join(told) + ". " if told else ""
 
     def ladder(self, of: Cut) -> Iterator[Record]:
         """Open questions on the forgotten sections, each with the context of every rung."""
@@ -127,7 +131,7 @@ class Rows:
             if len(fact.node) < len(LEVELS):
                 continue
             row = self._row(fact, "open", of)
-            header = [self._header(fact.node, rung) if rung else "" for rung in range(len(HEADER) + 1)]
+            header = [self._header(fact.node, rung) for rung in range(len(HEADER) + 1)]
             quoted = " ".join(map(self.section, self.siblings(fact, of)))
             for rung, context in enumerate((*header, f"{header[-1]}{quoted} ")):
                 yield row | {"question": context + row["question"], "rung": RUNGS[rung]}
