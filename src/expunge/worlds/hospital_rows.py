@@ -7,8 +7,9 @@
     holdout_LEVEL                 an equal part of the institution that no model ever learns
     ladder_LEVEL                  open questions on forgotten sections, with more and more context (`rung`)
 
-Every fact is asked for three times: as an open question, as a gap to be filled (what its node belongs to before it), and
-with four choices (some of that before it, drawn: questions with context are nothing new to a model). `probability` is what the rest of the tree gives the right answer in that form, exactly.
+Every fact is asked for three times: as an open question; as a gap to be filled, with what its node belongs to before
+it; and with four choices, with some of that before it, so that questions with context are nothing new to a model.
+`probability` is what the rest of the tree gives the right answer in that form, exactly.
 """
 
 import json
