@@ -149,7 +149,7 @@ def _measured(out: Path, level: Level, name: str, place: Path, seconds: float | 
                 if not places:
                     continue
                 asked = [rows[i] for i in places]
-                each = ask(model, words, asked, metrics=LADDER if ladder else metrics, max_tokens=LONGEST_ANSWER)
+                each = ask(model, words, asked, metrics=LADDER if ladder else metrics, most_tokens=LONGEST_ANSWER)
                 for metric, measured in each.items():
                     column = found.setdefault(metric, [None] * len(rows))
                     for i, value in zip(places, measured.tolist(), strict=True):
