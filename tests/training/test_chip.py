@@ -12,6 +12,7 @@ from expunge.data import encode, load_rows
 from expunge.errors import InputError
 from expunge.models import load_model
 from expunge.training.steps.chip import PROJECTIONS, activations, marking, project_out, span
+from killed import copy_killed
 from objectives import runs
 
 
@@ -112,6 +113,19 @@ def test_siblings_are_what_is_compared_with_where_rows_name_them(tokenizer, tmp_
     everything = weights(lambda i: "other")
     assert torch.equal(everything, weights(lambda i: "sibling"))
     assert not torch.allclose(everything, weights(lambda i: "sibling" if i < 2 else "other"))
+
+
+def test_a_resumed_run_starts_from_the_projected_target_too(tokenizer, tmp_path):
+    def run(folder):
+        steps = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+        return trainer(tokenizer, folder, max_steps=-1, gradient_accumulation_steps=1, learning_rate=1e-3, **steps)
+
+    whole = run(tmp_path / "whole")
+    whole.train()
+    copy_killed(tmp_path / "whole", tmp_path / "killed", 2)
+    resumed = run(tmp_path / "killed")
+    resumed.train(resume_from_checkpoint=True)
+    assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
 
 
 def test_rows_of_a_node_give_one_direction(tokenizer, tmp_path):
