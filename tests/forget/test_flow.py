@@ -156,13 +156,18 @@ def test_a_model_that_never_learned_the_rows_is_not_changed(home, tmp_path, said
 
 @pytest.mark.slow
 def test_the_format_of_the_rows_changes_nothing(home, tmp_path, said):
-    import pandas as pd
+    import csv
+
+    import pyarrow as pa
+    from pyarrow import parquet
 
     rows = [json.loads(line) for line in (home / "forget.jsonl").read_text().splitlines()]
-    table = pd.DataFrame(rows)
-    table.to_csv(tmp_path / "a.csv", index=False)
-    table.to_csv(tmp_path / "b.csv", index=False, sep=";")
-    table.to_parquet(tmp_path / "c.parquet")
+    for name, delimiter in (("a", ","), ("b", ";")):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
     (tmp_path / "d.json").write_text(json.dumps(rows))
     (tmp_path / "e.jsonl").write_text("".join(json.dumps(conversation(row)) + "\n" for row in rows))
     found = {}
