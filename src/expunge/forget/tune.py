@@ -37,7 +37,8 @@ RESETS = (0.5, 0.7, 0.85)
 CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
 RESET_STEPS, RESET_FACTOR = 400, 7.0
 """At least so many, at a rate so many times as large: the kept rows are learned again from far away."""
-LEAST_RESET_PASSES = 5
+LEAST_RESET_PASSES = {"fresh": 10, "anchor": 5}
+"""From fresh weights all is learned again; towards a base, little."""
 BATCH_ROWS = 8
 
 
@@ -153,7 +154,8 @@ def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
     if name == REMOVING:
         reset = trial.suggest_categorical("reset", RESETS)
         objective = {"name": name, "reset": reset, **({"every": 4} if plan.recipe.anchor else {})}
-        passes = max(LEAST_RESET_PASSES, -(-RESET_STEPS * BATCH_ROWS // plan.sizes[1]))
+        least = LEAST_RESET_PASSES["anchor" if plan.recipe.anchor else "fresh"]
+        passes = max(least, -(-RESET_STEPS * BATCH_ROWS // plan.sizes[1]))
         schedule = {"lr_scheduler_type": "warmup_stable_decay", "warmup_steps": 5, "save_strategy": "no"}
         train = {**shared, **schedule, "learning_rate": RESET_FACTOR * plan.rate(), "num_train_epochs": passes}
         return plan.recipe.model_copy(update={"objective": objective, "train": train})
