@@ -4,15 +4,9 @@ Small: an invented world in which the harm is to tell how goblins are summoned, 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from expunge.scenarios.base import Say, Scenario, TableRow
-from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, learn, run
-
-if TYPE_CHECKING:
-    from expunge.evaluation import Suite
-
-LONGEST_ANSWER = 40  # tokens
+from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, exact_suite, learn, run
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -33,28 +27,6 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
         },
     )
     return run(HARMFUL, experiment, out, seed, quiet, say)
-
-
-def exact_suite() -> "Suite":
-    """What is measured of an invented world beside its own checker; on normal prompts, against the target's answers."""
-    from expunge.evaluation import SetSpec, Suite
-    from expunge.metrics.diversity import DIVERSITY
-    from expunge.metrics.facts import FACT_ACCURACY
-    from expunge.metrics.rouge import ROUGE_L_RECALL
-
-    return Suite(
-        name="exact",
-        source="2310.10683",
-        summary="facts and the target's own words",
-        sets=(
-            SetSpec("forget", "forget", "forget", metrics=(DIVERSITY.name,)),
-            SetSpec("unseen", "unseen", "forget", metrics=(DIVERSITY.name,)),
-            SetSpec("normal", "normal", "retain", answer="learned"),
-        ),
-        metrics=(FACT_ACCURACY, ROUGE_L_RECALL, DIVERSITY),
-        max_tokens=LONGEST_ANSWER,
-        limit_counts_prompt=False,
-    )
 
 
 HARMFUL = Scenario(

@@ -1,4 +1,4 @@
-"""What the three scenarios of LLMU (arXiv 2310.10683) share: the methods, one after the other, measured, and their cost.
+"""What the three scenarios of LLMU (arXiv 2310.10683) share: the methods, how they are measured, and what they cost.
 
 Every method starts from the same target and makes as many steps, of as many rows. The normal rows that it unlearns with
 (`retain`) are answered by somebody else than the target, as TruthfulQA is in the paper; the normal prompts that it is
@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from expunge.files import whole_folder
@@ -32,6 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
 COST = {
     "cost/flops": "FLOPs of the run",
     "cost/of_finetuning": "… as a multiple of fine-tuning's",
+    "cost/of_learning": "… as a multiple of what the target's learning took",
 }
 SMALL_TRAINING: dict[str, Any] = {
     "learning_rate": 2e-4,
@@ -89,7 +91,7 @@ def run(
     from expunge.scenarios.page import write_page
 
     rows: list[TableRow] = []
-    tuned = 0.0
+    taught, tuned = _finetuning_cost(Path(experiment.target))[0], 0.0
     for method, objective in METHODS.items():
         place = out / "runs" / re.sub(r"\W+", "-", method).strip("-").lower()
         model = experiment.target if method == ORIGINAL else str(place)
@@ -102,10 +104,10 @@ def run(
         if method != ORIGINAL:
             flops, tokens = _cost(place, results)
             tuned = flops if method == FINETUNING else tuned
-            found += [
-                TableRow(method, "cost/flops", flops, None, tokens, seed),
-                TableRow(method, "cost/of_finetuning", flops / tuned, None, tokens, seed),
-            ]
+            costs = {"flops": flops, "of_finetuning": flops / tuned} | (
+                {"of_learning": flops / taught} if taught else {}
+            )
+            found += [TableRow(method, f"cost/{name}", cost, None, tokens, seed) for name, cost in costs.items()]
         say(f"{method}: " + ", ".join(f"{row.metric} {row.value:.3g}" for row in found))
         rows += found
     write_table(out, scenario.name, rows)
@@ -113,14 +115,21 @@ def run(
     return rows
 
 
-def learn(out: Path, world: Mapping[str, Sequence[dict[str, Any]]], seed: int, say: Say) -> Mapping[str, str]:
-    """Write the sets of a small world and make the target, which learns all of them, each row in its own words.
+def learn(
+    out: Path,
+    world: Mapping[str, Sequence[dict[str, Any]]],
+    seed: int,
+    say: Say,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Mapping[str, str]:
+    """Write the sets of a small world, and make the target from what is `learned`.
 
     Args:
         out: Where `world/` and `target/` are made, if they are not there.
-        world: Rows by set; what the target is to learn in place of a row's answer is its column `learned`.
+        world: Rows by set.
         seed: Of the model and its training.
         say: Is told about it.
+        options: Of the training, beside those for tiny models.
 
     Returns:
         The SPEC of each set.
@@ -129,23 +138,39 @@ def learn(out: Path, world: Mapping[str, Sequence[dict[str, Any]]], seed: int, s
     from expunge.training import finetune
     from expunge.worlds.new import TINY_TRAINING, new_tiny
 
-    learned = [_as_learned(row) for rows in world.values() for row in rows]
     with whole_folder(out / "world") as part:
-        for name, rows in {**world, "learned": learned}.items():
+        for name, rows in world.items():
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             (part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     if not (out / "target").is_dir():
         say("The target model is learning (about half a minute)")
         rows = load_rows(f"{out / 'world'}:learned")
         model, words = new_tiny(rows, seed=seed)
-        finetune(model, words, rows, out / "target", {**TINY_TRAINING, "seed": seed, "use_cpu": True}, quiet=True)
+        training = {**TINY_TRAINING, **options, "seed": seed, "use_cpu": True}
+        finetune(model, words, rows, out / "target", training, quiet=True)
     return {name: f"{out / 'world'}:{name}" for name in world}
 
 
-def _as_learned(row: Mapping[str, Any]) -> dict[str, Any]:
-    if "text" in row:
-        return {"text": row["text"]}
-    return {"question": row["question"], "answer": row.get("learned", row["answer"])}
+def exact_suite() -> "Suite":
+    """What is measured of an invented world beside its own checker; on normal prompts, against the target's answers."""
+    from expunge.evaluation import SetSpec, Suite
+    from expunge.metrics.diversity import DIVERSITY
+    from expunge.metrics.facts import FACT_ACCURACY
+    from expunge.metrics.rouge import ROUGE_L_RECALL
+
+    return Suite(
+        name="exact",
+        source="2310.10683",
+        summary="facts and the target's own words",
+        sets=(
+            SetSpec("forget", "forget", "forget", metrics=(DIVERSITY.name,)),
+            SetSpec("unseen", "unseen", "forget", metrics=(DIVERSITY.name,)),
+            SetSpec("normal", "normal", "retain", answer="learned"),
+        ),
+        metrics=(FACT_ACCURACY, ROUGE_L_RECALL, DIVERSITY),
+        max_tokens=40,
+        limit_counts_prompt=False,
+    )
 
 
 def _unlearn(experiment: Experiment, objective: dict[str, Any], place: Path, seed: int, quiet: bool) -> None:
@@ -217,10 +242,17 @@ def _measured(
 
 def _cost(place: Path, results: "Results") -> tuple[float, int]:
     """FLOPs and training tokens of a run, or of fine-tuning, from its log."""
-    from expunge.evaluation.results.cost import stored_parameters, training_flops
-
     if (flops := results.summary.values.get("flops")) is not None:
         return flops, int(results.summary.values["flops_tokens"] or 0)
+    return _finetuning_cost(place)
+
+
+def _finetuning_cost(place: Path) -> tuple[float, int]:
+    """FLOPs and training tokens of a model that `expunge finetune` made; none of another."""
+    from expunge.evaluation.results.cost import stored_parameters, training_flops
+
+    if not (place / TRAIN_LOG).is_file():
+        return 0.0, 0
     tokens = json.loads((place / TRAIN_LOG).read_text(encoding="utf-8").splitlines()[-1])["tokens"]
     parameters = stored_parameters(place)
     return training_flops(tokens, parameters, parameters, reference=False), tokens
