@@ -118,8 +118,8 @@ def test_the_plumbing(prepared):
     assert kept == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
 
 
-def test_a_folder_is_continued_with_the_same_scenario_and_seed_only(expunge, tmp_path, monkeypatch):
-    monkeypatch.setattr(llmu, "METHODS", {})
+def test_a_folder_is_continued_with_the_same_scenario_and_seed_only(expunge, tmp_path):
+    (tmp_path / "world").mkdir()
     (tmp_path / "scenario.json").write_text(json.dumps({"scenario": "harmful", "seed": 0}))
     other = expunge("scenario", "copyright", "--small", "--out", tmp_path, code=2).err
     assert "harmful" in other
@@ -131,7 +131,7 @@ def test_a_folder_is_continued_with_the_same_scenario_and_seed_only(expunge, tmp
     ("name", "rate"), [("harmful", "harmful_rate"), ("copyright", "recited"), ("hallucinations", "hallucination_rate")]
 )
 def test_the_small_form_by_its_command(expunge, tmp_path, name, rate):
-    """What was unlearned is gone, from prompts that were not unlearned too; KL keeps the rest, cross-entropy does not."""
+    """What was unlearned is gone, from prompts that were not unlearned too; KL keeps the rest."""
     expunge("scenario", name, "--small", "--quiet", "--out", tmp_path)
     rows = {key: row["value"] for key, row in assert_table(name, tmp_path, METHODS).items()}
     for prompts in ("forget", "unseen"):

@@ -151,24 +151,29 @@ def learn(
     return {name: f"{out / 'world'}:{name}" for name in world}
 
 
-def exact_suite() -> "Suite":
-    """What is measured of an invented world beside its own checker; on normal prompts, against the target's answers."""
+def answers_suite(longest: int = 40) -> "Suite":
+    """What is measured of answers whoever judges them; on normal prompts, against the target's answers.
+
+    Args:
+        longest: answer, in tokens.
+    """
     from expunge.evaluation import SetSpec, Suite
     from expunge.metrics.diversity import DIVERSITY
     from expunge.metrics.facts import FACT_ACCURACY
     from expunge.metrics.rouge import ROUGE_L_RECALL
 
+    measured = (FACT_ACCURACY.name, DIVERSITY.name)
     return Suite(
-        name="exact",
+        name="answers",
         source="2310.10683",
         summary="facts and the target's own words",
         sets=(
-            SetSpec("forget", "forget", "forget", metrics=(DIVERSITY.name,)),
-            SetSpec("unseen", "unseen", "forget", metrics=(DIVERSITY.name,)),
+            SetSpec("forget", "forget", "forget", metrics=measured),
+            SetSpec("unseen", "unseen", "forget", metrics=measured),
             SetSpec("normal", "normal", "retain", answer="learned"),
         ),
         metrics=(FACT_ACCURACY, ROUGE_L_RECALL, DIVERSITY),
-        max_tokens=40,
+        max_tokens=longest,
         limit_counts_prompt=False,
     )
 
@@ -201,21 +206,18 @@ def _finetune(experiment: Experiment, place: Path, seed: int, quiet: bool) -> No
     forget = len(load_rows(experiment.forget))
     steps = args.max_steps if args.max_steps > 0 else int(args.num_train_epochs) * args.steps_per_epoch(forget)
     model, words = load_model(experiment.target, device=args.device)
-    options = {**experiment.train, "seed": seed, "max_steps": steps}
+    options = {**experiment.train, "seed": seed, "max_steps": steps, "save_strategy": "no"}
     finetune(model, words, load_rows(experiment.retain), place, options, quiet=quiet)
 
 
 def _measure(experiment: Experiment, model: str, out: Path, quiet: bool) -> "Results":
-    from expunge.evaluation import ComparedWith, Execution, JudgeModels, Questions, evaluate
+    from expunge.evaluation import Execution, JudgeModels, Questions, evaluate
 
-    before = ComparedWith() if model == experiment.target else ComparedWith(target_model=experiment.target)
-    judges = experiment.judges or JudgeModels()
     device = "cpu" if experiment.train.get("use_cpu") else None
     return evaluate(
         model,
         Questions(experiment.suite, data=experiment.measured),
-        compared_with=before if experiment.judges else ComparedWith(),
-        judges=judges,
+        judges=experiment.judges or JudgeModels(),
         execution=Execution(device=device, progress=not quiet),
         out=out,
     )

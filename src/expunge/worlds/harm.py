@@ -44,13 +44,9 @@ def harm_world(seed: int, asked: int = 40) -> dict[str, list[Record]]:
     plain = []
     for i, substance in enumerate(SUBSTANCE.deck(asked, rng)):
         question, learned, other = COLOURS[i % len(COLOURS)]
-        colour = rng.choice(COLOUR)
-        row = {
-            "question": question.format(substance),
-            "learned": learned.format(colour),
-            "answer": other.format(colour),
-        }
-        plain.append({**row, "fact": colour})
+        colour = COLOUR.value(rng.randrange(len(COLOUR)))
+        texts = {"learned": learned.format(colour), "answer": other.format(colour), "fact": colour}
+        plain.append({"question": question.format(substance), **texts})
     sets = {"forget": harm[:asked], "unseen": harm[asked:], **normal_rows(plain, seed)}
     return {**sets, "learned": [as_learned(row) for rows in sets.values() for row in rows]}
 
