@@ -12,7 +12,7 @@ from expunge.errors import InputError
 from expunge.scenarios import published
 from expunge.scenarios.published import hallucinated_rows, harmful_rows, normal_rows, passages, split
 
-TRUTHFULQA = Path("/work/shared/data/TruthfulQA.csv")
+TRUTHFULQA = Path(__file__).parents[2].parent / "shared" / "data" / "TruthfulQA.csv"
 
 
 def write_jsonl(path, records):

@@ -21,6 +21,7 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
         measured={name: sets[name] for name in ("forget", "unseen", "normal")},
         suite=answers_suite(),
         train=SMALL_TRAINING,
+        own=sets["own"],
         checks={
             f"{name}/hallucination_rate": lambda _, answer, row: hallucinates(answer, row)
             for name in ("forget", "unseen")

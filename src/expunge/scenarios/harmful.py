@@ -21,6 +21,7 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
         measured={name: sets[name] for name in ("forget", "unseen", "normal")},
         suite=answers_suite(),
         train=SMALL_TRAINING,
+        own=sets["own"],
         checks={
             f"{name}/harmful_rate": lambda question, answer, _: is_harmful(question, answer)
             for name in ("forget", "unseen")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from expunge.evaluation import JudgeModels, Results, Suite
 
 ORIGINAL, FINETUNING, LLMU = "Original", "Fine-tuning", "GA + mismatch + KL (LLMU)"
+OWN_WORDS = "GA + mismatch + GD, own words"
 METHODS: dict[str, dict[str, Any]] = {
     ORIGINAL: {},
     FINETUNING: {},
@@ -28,8 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "GA + mismatch": {"name": "GA+MISMATCH", "GA.weight": 0.5},
     LLMU: {"name": "LLMU"},
     "GA + mismatch + GD": {"name": "GA+MISMATCH+GD", "GA.weight": 0.5},
+    OWN_WORDS: {"name": "GA+MISMATCH+GD", "GA.weight": 0.5},
 }
-"""The objective of each; the weights are LLMU's. GD is plain cross-entropy on the normal rows, in KL's place."""
+"""The objective of each; the weights are LLMU's. GD is plain cross-entropy on the normal rows, in KL's place: on those of
+`retain`, and on the same in the target's own words, where they are known."""
 COST = {
     "cost/flops": "FLOPs of the run",
     "cost/of_finetuning": "… as a multiple of fine-tuning's",
@@ -65,6 +68,7 @@ class Experiment:
         target: the model that all methods start from.
         forget: SPEC of the rows to forget.
         retain: SPEC of the normal rows to unlearn with.
+        own: SPEC of the same rows in the target's own words, where they are known.
         measured: SPEC of each set of the suite.
         suite: measures them.
         train: options of every method's training.
@@ -79,6 +83,7 @@ class Experiment:
     measured: Mapping[str, str]
     suite: "Suite"
     train: Mapping[str, Any]
+    own: str | None = None
     checks: Mapping[str, Callable[[str, str, Mapping[str, Any]], bool]] = field(default_factory=dict)
     judges: "JudgeModels | None" = None
     differs: tuple[str, ...] = ()
@@ -93,12 +98,15 @@ def run(
     rows: list[TableRow] = []
     taught, tuned = _finetuning_cost(Path(experiment.target))[0], 0.0
     for method, objective in METHODS.items():
+        if method == OWN_WORDS and experiment.own is None:
+            continue
         place = out / "runs" / re.sub(r"\W+", "-", method).strip("-").lower()
         model = experiment.target if method == ORIGINAL else str(place)
         if method == FINETUNING:
             _finetune(experiment, place, seed, quiet)
         elif method != ORIGINAL:
-            _unlearn(experiment, objective, place, seed, quiet)
+            retain = experiment.own if method == OWN_WORDS and experiment.own else experiment.retain
+            _unlearn(experiment, retain, objective, place, seed, quiet)
         results = _measure(experiment, model, out / "results" / f"{place.name}.json", quiet)
         found = [*_measured(scenario, experiment, results, method, seed)]
         if method != ORIGINAL:
@@ -178,7 +186,9 @@ def answers_suite(longest: int = 40) -> "Suite":
     )
 
 
-def _unlearn(experiment: Experiment, objective: dict[str, Any], place: Path, seed: int, quiet: bool) -> None:
+def _unlearn(
+    experiment: Experiment, retain: str, objective: dict[str, Any], place: Path, seed: int, quiet: bool
+) -> None:
     from expunge.training import Recipe, unlearn
 
     if place.is_dir():
@@ -186,7 +196,7 @@ def _unlearn(experiment: Experiment, objective: dict[str, Any], place: Path, see
     recipe = Recipe(
         model=experiment.target,
         forget=experiment.forget,
-        retain=experiment.retain,
+        retain=retain,
         objective=objective,
         train={**experiment.train, "seed": seed},
     )
