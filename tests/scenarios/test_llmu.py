@@ -148,5 +148,5 @@ def test_the_small_form_by_its_command(expunge, tmp_path, name):
     if name != "copyright":  # where little is lost either way
         assert kept[LLMU] > kept[PLAIN_CE] + 0.08  # of answers worded otherwise than the target's
         assert kept[OWN_WORDS] > kept[PLAIN_CE] + 0.08
-    assert 1 < rows[LLMU, "cost/of_finetuning"]
+    assert rows[LLMU, "cost/of_finetuning"] > 1
     assert rows[LLMU, "cost/of_learning"] < 1

@@ -31,8 +31,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "GA + mismatch + GD": {"name": "GA+MISMATCH+GD", "GA.weight": 0.5},
     OWN_WORDS: {"name": "GA+MISMATCH+GD", "GA.weight": 0.5},
 }
-"""The objective of each; the weights are LLMU's. GD is plain cross-entropy on the normal rows, in KL's place: on those of
-`retain`, and on the same in the target's own words, where they are known."""
+"""The objective of each; the weights are LLMU's. GD is plain cross-entropy on the normal rows, in KL's place: on those
+of `retain`, and on the same in the target's own words, where they are known."""
 COST = {
     "cost/flops": "FLOPs of the run",
     "cost/of_finetuning": "… as a multiple of fine-tuning's",
@@ -53,6 +53,7 @@ SMALL_DIFFERS = (
     "billion parameters and their data.",
     "Learning rate 2e-4 and five passes over the forget rows, two of them a step, as such a model needs; in the paper "
     "2e-6 and 1,000 steps of two rows.",
+    "The normal rows to unlearn with are answered rightly, in other words than the target's, as TruthfulQA's are.",
     "GA and GA + mismatch have no term on normal rows here: what that term does is then seen by itself.",
     "Loss terms are means over the tokens of a step, in the paper over rows.",
     "FLOPs are 6 (where the objective compares with the target 8) times parameters times training tokens of the run's "
