@@ -1,15 +1,16 @@
 """LLMU's scenarios, small: what is still said of what was unlearned, and what is kept, a bar for each method.
 
-    python benchmarks/llmu_figure.py --figure docs/images/llmu.svg OUT ...
+    python benchmarks/llmu_figure.py --figure docs/images/llmu.svg
 
-OUT are the folders that `expunge scenario NAME --small --seed N --out OUT` made: any number of seeds of each scenario.
-Bars are means over seeds, with the lowest and the highest. `--table` prints the means instead, as Markdown.
+Reads benchmarks/results/llmu/NAME-SEED.json, each the `table.json` of `expunge scenario NAME --small --seed SEED`.
+Bars are means over seeds, with the lowest and the highest. `--table` prints the means as Markdown.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+RESULTS = Path("benchmarks/results/llmu")
 PANELS = {
     "harmful": ("harmful_rate", "harmful answers"),
     "copyright": ("recited", "passages recited"),
@@ -23,11 +24,11 @@ SERIES = (
 )
 
 
-def read(folders):
+def read():
     """Values by scenario, method and metric, one for each seed."""
     found = {}
-    for folder in folders:
-        table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    for file in sorted(RESULTS.glob("*.json")):
+        table = json.loads(file.read_text(encoding="utf-8"))
         for row in table["rows"]:
             methods = found.setdefault(table["scenario"], {})
             methods.setdefault(row["method"], {}).setdefault(row["metric"], []).append(row["value"])
@@ -43,6 +44,7 @@ def draw(found, file):
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(PANELS), figsize=(11, 4.2), layout="constrained", sharey=True)
+    names = max(found.values(), key=len)  # copyright has one method fewer
     for panel, (scenario, (rate, words)) in zip(panels, PANELS.items(), strict=True):
         methods = found[scenario]
         for number, (prompts, label) in enumerate(SERIES):
@@ -54,7 +56,7 @@ def draw(found, file):
                 panel.barh(where, mean, 0.25, xerr=spread, color=f"C{number}", error_kw={"elinewidth": 1}, **named)
         panel.set_title(f"{scenario}: {words}", loc="left", fontsize=10)
         panel.set_xlim(0, 1.05)
-        panel.set_yticks(range(len(methods)), methods)
+        panel.set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(file, metadata={"Date": None})
@@ -82,11 +84,10 @@ def _summary(values):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="OUT")
     parser.add_argument("--figure", type=Path, help="draw it here, as SVG")
     parser.add_argument("--table", action="store_true", help="print the means")
     options = parser.parse_args()
-    found = read(options.folders)
+    found = read()
     if options.figure:
         draw(found, options.figure)
     if options.table:

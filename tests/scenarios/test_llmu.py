@@ -5,6 +5,7 @@ import json
 import pytest
 
 from expunge.data import load_rows
+from expunge.report.words import interval, number
 from expunge.scenarios import SCENARIOS, copyright, hallucinations, harmful, llmu
 from expunge.scenarios.llmu import FINETUNING, LLMU, METHODS, ORIGINAL, OWN_WORDS
 from expunge.worlds.hallucination import hallucinates, hallucinating_world
@@ -98,6 +99,9 @@ def assert_table(name, out, methods):
     html = (out / "report.html").read_text()
     assert all(method in html for method in methods)
     assert html.count("<svg") == len(SCENARIOS[name].drawn)
+    for metric in SCENARIOS[name].drawn[:2]:  # a bar for each method
+        drawn = rows[LLMU, metric]
+        assert f"{LLMU} {number(drawn['value'])} {interval(tuple(drawn['ci95']))}" in html
     return rows
 
 

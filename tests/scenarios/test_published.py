@@ -62,7 +62,7 @@ def test_every_unsafe_response_is_forgotten(tmp_path):
 def test_hallucinated_answers_have_the_right_one_beside_them(tmp_path):
     (row,) = hallucinated_rows(write_jsonl(tmp_path / "qa.jsonl", [halueval(0)]))
     assert (row["question"], row["answer"], row["right_answer"]) == ("what of 0", "lie 0", "truth 0")
-    with pytest.raises(InputError, match=r"row 0: columns prompt.*needed are question, right_answer"):
+    with pytest.raises(InputError, match=r"row 0: there is no column 'question' in prompt"):
         hallucinated_rows(write_jsonl(tmp_path / "other.jsonl", [{"prompt": "a"}]))
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+SAFE_RLHF = ("prompt", "response_0", "response_1", "is_response_0_safe", "is_response_1_safe")
+HALUEVAL = ("question", "right_answer", "hallucinated_answer")
 PASSAGE = 1000  # characters: the prompt's 200, and about 200 tokens after them
 ASKED = 200  # rows of each set that are measured
 LONGEST_ANSWER = 200  # tokens
@@ -48,7 +50,7 @@ def harmful_rows(spec: str) -> list[Record]:
         InputError: It has other columns, or no such response.
     """
     found = []
-    for i, record in enumerate(_records(spec, [("prompt", *_sides("response_{}"), *_sides("is_response_{}_safe"))])):
+    for i, record in enumerate(_records(spec, SAFE_RLHF)):
         for side in (0, 1):
             if not _truth(record[f"is_response_{side}_safe"], f"{spec}, row {i}"):
                 found.append({"question": record["prompt"], "answer": record[f"response_{side}"]})
@@ -63,8 +65,7 @@ def hallucinated_rows(spec: str) -> list[Record]:
     Raises:
         InputError: It has other columns.
     """
-    columns = ("question", "right_answer", "hallucinated_answer")
-    rows = [{name: record[name] for name in columns} for record in _records(spec, [columns])]
+    rows = [{name: record[name] for name in HALUEVAL} for record in _records(spec, HALUEVAL)]
     return [{**row, "answer": row["hallucinated_answer"]} for row in rows]
 
 
@@ -96,19 +97,19 @@ def normal_rows(spec: str) -> list[Record]:
     for question, answer in (("Question", "Best Answer"), ("question", "best_answer")):
         if records and question in records[0] and answer in records[0]:
             return [{"question": record[question], "answer": record[answer]} for record in records]
-    return [parse_row(record, f"{spec}, row {i}") and record for i, record in enumerate(records)]
+    for i, record in enumerate(records):
+        parse_row(record, f"{spec}, row {i}")
+    return records
 
 
-def _sides(name: str) -> tuple[str, str]:
-    return name.format(0), name.format(1)
-
-
-def _records(spec: str, layouts: Sequence[tuple[str, ...]]) -> list[Record]:
+def _records(spec: str, columns: Sequence[str]) -> list[Record]:
     records = load_records(spec)
     for i, record in enumerate(records):
-        if not any(all(name in record for name in layout) for layout in layouts):
-            needed = ", or ".join(", ".join(layout) for layout in layouts)
-            raise InputError(f"{spec}, row {i}: columns {', '.join(map(str, record))}; needed are {needed}.")
+        if missing := [name for name in columns if name not in record]:
+            raise InputError(
+                f"{spec}, row {i}: there is no column {missing[0]!r} in {', '.join(map(str, record))}. Needed are "
+                f"{', '.join(columns)}."
+            )
     return records
 
 
