@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from expunge.evaluation import Suite
     from expunge.metrics import Example
 
-PROMPT_CHARACTERS, LONGEST = 200, 30  # tokens of a continuation: no passage has fewer left
+PROMPT_CHARACTERS, LONGEST = 200, 30  # tokens of a continuation: no protected passage has fewer left
 BY_HEART = {"per_device_train_batch_size": 8}
 """Of the target's training: there are fewer rows than in the other scenarios, and more to learn in each."""
 
