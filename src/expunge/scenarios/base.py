@@ -1,12 +1,15 @@
 """What a scenario is, and the table it writes."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from expunge.errors import InputError
 from expunge.files import write_json
 
-TABLE, REPORT = "table.json", "report.html"
+TABLE, REPORT, ASKED = "table.json", "report.html", "scenario.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,33 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What the full form is given, each a path or a Hub id; a scenario says which of them it takes.
+
+    Attributes:
+        model: the target model.
+        data: a folder or Hub data set with every set that it needs, in its published layout.
+        forget: SPEC of what is to be forgotten.
+        retain: SPEC of what must stay.
+        judge: a model that judges outputs.
+    """
+
+    model: str
+    data: str | None = None
+    forget: str | None = None
+    retain: str | None = None
+    judge: str | None = None
+
+
+Say = Callable[[str], None]
+"""Is told about each step."""
+Small = Callable[[Path, int, bool, Say], list[TableRow]]
+"""Runs the small form: a folder, a seed, whether to be quiet, and who is told about each step."""
+Full = Callable[[Sources, Path, int, bool, Say], list[TableRow]]
+"""Runs the full form: what it is given, and the same."""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """A scenario of a paper.
 
@@ -38,15 +68,42 @@ class Scenario:
         name: on the command line.
         summary: what is asked, in a line.
         paper: its arXiv number.
-        differs: what is not as in the paper.
-        small: runs the small form: a folder, a seed, whether to be quiet, and who is told about each step.
+        differs: what is not as in the paper, in the small form.
+        labels: the page's columns, by metric.
+        drawn: those of them that are drawn: over the tasks where there are numbers after each, else a bar per method.
+        small: the small form.
+        full: the full form, on a given model and rows; None where there is none.
+        takes: options of the full form, as they are typed.
     """
 
     name: str
     summary: str
     paper: str
     differs: tuple[str, ...]
-    small: Callable[[Path, int, bool, Callable[[str], None]], list[TableRow]]
+    labels: Mapping[str, str]
+    drawn: tuple[str, ...]
+    small: Small
+    full: Full | None = None
+    takes: str = ""
+
+
+def claim(out: Path, asked: Mapping[str, Any]) -> None:
+    """Make a folder for a scenario, or go on in the one that was made for the same.
+
+    Args:
+        out: The folder.
+        asked: Scenario, seed and everything else that decides what comes out.
+
+    Raises:
+        InputError: It was made for something else.
+    """
+    file = out / ASKED
+    if file.is_file() and len(list(out.iterdir())) > 1:  # alone, it is from a request that was refused
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if changed := [key for key in {**before, **asked} if before.get(key) != asked.get(key)]:
+            was = ", ".join(f"{key} {before.get(key)}" for key in changed)
+            raise InputError(f"{out} was made with {was}. Choose another --out, or ask for the same.")
+    write_json(file, asked)
 
 
 def write_table(out: Path, scenario: str, rows: Sequence[TableRow]) -> None:
