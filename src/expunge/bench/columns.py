@@ -17,20 +17,28 @@ class Column:
 
     Attributes:
         label: its head.
+        arrow: which way is better.
         meaning: what it is, in a sentence.
         names: of the sweep's numbers; the one with the largest mean is shown.
-        digits: after the point.
+        digits: after the point; None: a p-value, which may need its power of ten.
     """
 
     label: str
+    arrow: str
     meaning: str
     names: Sequence[str]
-    digits: int = 2
+    digits: int | None = 2
 
     def of(self, line: Line) -> Spread | None:
         """The number of a line; None where it was not measured."""
         found = [line.numbers[name] for name in self.names if name in line.numbers]
         return max(found, key=lambda one: one.mean, default=None)
+
+    def shown(self, value: float) -> str:
+        """A value as it is written."""
+        if self.digits is None:
+            return f"{value:.0e}" if 0 < value < 0.01 else f"{value:.2f}"
+        return f"{value:.{self.digits}f}"
 
 
 def columns(table: Iterable[Line], parts: Sequence[str] = ()) -> list[Column]:
@@ -51,21 +59,22 @@ def columns(table: Iterable[Line], parts: Sequence[str] = ()) -> list[Column]:
     rounded = after(rf"quantize/(nf4|rtn4)/{known}")
     k = max((int(name.rpartition("@")[2]) for name in after(r"sample/.*/leak@\d+")), default=8)
     partial = f" ({', '.join(parts)})" if parts else ""
+    quality = "of truth ratios against the retain model's"
     return [
-        Column("MU ↑", "model utility: harmonic mean of the scores on what must be kept", ["model_utility"]),
-        Column("FE ↑", "forget efficacy: 1 minus the mean of five scores on the forget set", ["forget_efficacy"]),
-        Column("FE, partial ↑", f"the same over the scores that were measured{partial}", ["forget_efficacy_partial"]),
-        Column(f"{words} ↓", f"{words} in greedy answers to the forget rows", [f"forget/{known}"]),
-        Column("FQ p ↑", "forget quality: p-value of the test of truth ratios against the retain model's", ["forget_quality"]),
-        Column("KS ↓", "the distance of that test, which does not fall with n", ["forget_quality_ks_distance"]),
-        Column("ES ↓", "extraction strength of the forget rows", ["forget/extraction_strength"]),
-        Column("privleak → 0", "min-k membership AUC against the retain model's, in per cent", ["privleak"], 0),
-        Column("relearned ↓", f"{words} on forget rows that a relearning attack did not see, its strongest setting", relearned),
-        Column("4 bits ↓", f"{words} with weights in 4 bits (nf4 or rounded), the larger", rounded),
-        Column(f"leak@{k} ↓", f"share of rows of which the best of {k} sampled answers leaks", after(rf"sample/.*/leak@{k}")),
-        Column("seconds ↓", "of unlearning, on the machine that this was run on", [SECONDS], 0),
-        Column("MiB ↓", "peak memory of the process while unlearning, libraries included", [MEMORY], 0),
-    ]  # fmt: skip
+        Column("MU", "↑", "model utility: harmonic mean of the scores on what must be kept", ["model_utility"]),
+        Column("FE", "↑", "forget efficacy: 1 minus the mean of five scores on the forget set", ["forget_efficacy"]),
+        Column("FE, partial", "↑", f"FE over the scores that were measured{partial}", ["forget_efficacy_partial"]),
+        Column(words, "↓", f"{words} in greedy answers to the forget rows", [f"forget/{known}"]),
+        Column("FQ p", "↑", f"forget quality: p-value of the test {quality}", ["forget_quality"], None),
+        Column("KS", "↓", "the distance of that test, which does not fall with n", ["forget_quality_ks_distance"]),
+        Column("ES", "↓", "extraction strength of the forget rows", ["forget/extraction_strength"]),
+        Column("privleak", "→ 0", "min-k membership AUC against the retain model's, in per cent", ["privleak"], 0),
+        Column("relearned", "↓", f"{words} on forget rows that relearning had not, its strongest setting", relearned),
+        Column("4 bits", "↓", f"{words} with weights in 4 bits (nf4, or rounded), the larger", rounded),
+        Column(f"leak@{k}", "↓", f"rows of which the best of {k} sampled answers leaks", after(rf"sample/.*/leak@{k}")),
+        Column("seconds", "↓", "of unlearning, on the machine that ran it, with what else ran there", [SECONDS], 0),
+        Column("MiB", "↓", "peak memory of the process while unlearning, libraries included", [MEMORY], 0),
+    ]
 
 
 def relearning(table: Iterable[Line]) -> tuple[str, Callable[[Line], list[tuple[int, Spread]]]]:

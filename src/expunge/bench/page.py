@@ -54,9 +54,9 @@ def _page(found: "Found", images: Path) -> Iterator[str]:
         f"**Protocol.** Every set is halved. Of each method {budget} settings are tried with seed {seeds[0]} and "
         f"measured on the validation half ({_sizes(measured[VALIDATION])}); the one with the highest score is run with "
         f"{_counted(len(seeds), 'seed')} and measured on the test half ({_sizes(measured[TEST])}). The score is the "
-        f"harmonic mean of *{utility}* and {_forgetting(forgetting, found)}: it asks no other model, and counts what is "
-        "no longer said, not what is gone; the columns on the right say whether it comes back. Training has all forget "
-        "rows and all retain rows, as the halves are of what is measured."
+        f"harmonic mean of *{utility}* and {_forgetting(forgetting, found)}: it counts what is no longer said, not "
+        "what is gone; the columns on the right say whether it comes back. Halved are the rows that are measured; "
+        "trained is with all forget and all retain rows."
     )
     yield ""
     yield from _table(found, measured[TEST])
@@ -98,14 +98,14 @@ def _table(found: "Found", results: Results) -> Iterator[str]:
     shown = columns(found.table, results.summary.parts.get("forget_efficacy_partial", ()))
     if any("forget_efficacy" in line.numbers for line in found.table):
         shown = [column for column in shown if column.names != ["forget_efficacy_partial"]]
-    yield "| | score ↑ | " + " | ".join(column.label for column in shown) + " |"
+    yield "| | score ↑ | " + " | ".join(f"{column.label} {column.arrow}" for column in shown) + " |"
     yield "|---" * (len(shown) + 2) + "|"
     scores = {line.name: score(line, found.criterion) for line in found.table}
     references = [line for line in found.table if line.role != "unlearned"]
     methods = [line for line in found.table if line.role == "unlearned"]
     methods.sort(key=lambda line: (scores[line.name] is None, -(scores[line.name] or 0.0)))
     for line in (*references, *methods):
-        first = _plain(scores[line.name], 2)
+        first = _score(scores[line.name], 2)
         cells = [_cell(column, line) for column in shown]
         name = f"*{line.role} model*" if line.role != "unlearned" else _escaped(line.name)
         yield f"| {name} | {first} | " + " | ".join(cells) + " |"
@@ -115,7 +115,7 @@ def _table(found: "Found", results: Results) -> Iterator[str]:
     yield ""
     yield (
         "Mean ± standard deviation over the seeds; a reference model is one. "
-        + "; ".join(f"*{column.label[:-2]}*: {column.meaning}" for column in shown)
+        + "; ".join(f"*{column.label}*: {column.meaning}" for column in shown)
         + "."
     )
     if reason := results.summary.reasons.get("forget_efficacy"):
@@ -132,15 +132,12 @@ def _cell(column: Column, line: Line) -> str:
     one = column.of(line)
     if one is None:
         return "–" if line.role != "unlearned" and column.names[:1] in NO_SUCH else NOT_MEASURED
-    mean = _plain(one.mean, column.digits)
-    return mean if one.std is None else f"{mean} ± {_plain(one.std, column.digits)}"
+    mean = column.shown(one.mean)
+    return mean if one.std is None else f"{mean} ± {column.shown(one.std)}"
 
 
-def _plain(value: float | None, digits: int) -> str:
-    """A number with few digits; p-values that would be 0.00 by their power of ten."""
-    if value is None:
-        return NOT_MEASURED
-    return f"{value:.0e}" if 0 < abs(value) < 0.5 * 10**-digits and digits else f"{value:.{digits}f}"
+def _score(value: float | None, digits: int) -> str:
+    return NOT_MEASURED if value is None else f"{value:.{digits}f}"
 
 
 def _search(found: "Found") -> Iterator[str]:
@@ -154,7 +151,7 @@ def _search(found: "Found") -> Iterator[str]:
         name = choice.method.name
         cells = []
         for setting, value in choice.scores.items():
-            words = f"{_escaped(setting.removeprefix(name).strip() or 'as given')}: {_plain(value, 3)}"
+            words = f"{_escaped(setting.removeprefix(name).strip() or 'as given')}: {_score(value, 3)}"
             cells.append(f"**{words}**" if choice.chosen and setting == choice.chosen.name else words)
         yield f"| {_escaped(name)} | " + " | ".join(cells) + " |"
     yield ""

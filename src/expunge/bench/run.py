@@ -85,7 +85,7 @@ def bench(file: str | Path | None, out: Path, workers: int = 1, *, say: Callable
         _write(out, VALIDATION, common, split, settings, plan.seeds[:1], ()), out / VALIDATION, workers, say=say
     )
     numbers = criterion(searched)
-    choices = [_choose(method, searched, numbers) for method in plan.methods]
+    choices = [choose(method, searched, numbers) for method in plan.methods]
     chosen = {choice.method.name: choice.chosen.values for choice in choices if choice.chosen}
     for choice in choices:
         say(f"{choice.method.name}: {choice.chosen.name if choice.chosen else 'no setting was measured'}")
@@ -150,7 +150,8 @@ def _write(
     return file
 
 
-def _choose(method: Method, searched: Sequence[Line], numbers: tuple[str, str]) -> Choice:
+def choose(method: Method, searched: Sequence[Line], numbers: tuple[str, str]) -> Choice:
+    """The setting of a method with the highest score; the first of those that are equal."""
     lines = {line.name: line for line in searched}
     scores = {setting.name: score(lines[setting.name], numbers) for setting in method.settings}
     measured = {name: value for name, value in scores.items() if value is not None}

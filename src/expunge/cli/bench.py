@@ -11,7 +11,7 @@ def bench(
     file: Annotated[
         str | None,
         typer.Argument(
-            help="What to run: a YAML file, see docs/results.md. Default: sixteen methods on an embedded example.",
+            help="What to run: a YAML file, see docs/results.md. Default: thirteen methods on an embedded example.",
             show_default=False,
         ),
     ] = None,
