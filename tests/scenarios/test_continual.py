@@ -69,6 +69,8 @@ def test_each_task_is_a_request_to_the_ledger_of_each_method(prepared):
 def test_what_there_is_not(expunge, tmp_path):
     assert "continual" in expunge("scenario", "continuous", "--small", "--out", tmp_path, code=2).err
     assert "--small" in expunge("scenario", "continual", "--out", tmp_path, code=2).err
+    both = expunge("scenario", "continual", "--small", "--model", "m", "--retain", "r", "--out", tmp_path, code=2).err
+    assert "--model, --retain" in both
     assert re.search(r"continual\n.*\n.*2410\.08109", expunge("scenarios").out)
 
 

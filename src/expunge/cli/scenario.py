@@ -14,25 +14,43 @@ def scenario(
     small: Annotated[
         bool, typer.Option("--small", help="On two cores in minutes, with a model made on the spot.")
     ] = False,
+    model: Annotated[str | None, typer.Option(help="The full form's target model: a folder or Hub name.")] = None,
+    data: Annotated[str | None, typer.Option(help="Its data: a folder or Hub id in the published layout.")] = None,
+    forget: Annotated[str | None, typer.Option(metavar="SPEC", help="What is to be forgotten.")] = None,
+    retain: Annotated[str | None, typer.Option(metavar="SPEC", help="What must stay.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of world, model and training.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
-    """Run a paper's scenario: its methods, measured, in OUT/table.json and OUT/report.html."""
-    from expunge.scenarios import SCENARIOS
+    """Run a paper's scenario: its methods, measured, in OUT/table.json and OUT/report.html.
+
+    With --small it makes all that it needs; without, it takes the options that expunge scenarios lists.
+    """
+    from expunge.scenarios import SCENARIOS, Sources
 
     if name not in SCENARIOS:
         raise unknown("scenario", name, SCENARIOS)
-    if not small:
+    chosen = SCENARIOS[name]
+    given = {"--model": model, "--data": data, "--forget": forget, "--retain": retain}
+    if small:
+        if options := [option for option, value in given.items() if value is not None]:
+            raise InputError(f"--small makes its own model and rows: leave {', '.join(options)} out, or --small.")
+    elif chosen.full is None:
         raise InputError(f"Scenario {name} has its small form only so far: give --small.")
+    elif model is None:
+        raise InputError(f"Scenario {name} needs {chosen.takes}; or --small, which makes its own model and rows.")
     out.mkdir(parents=True, exist_ok=True)
-    SCENARIOS[name].small(out, seed, quiet, typer.echo)
+    if chosen.full is None or model is None:
+        chosen.small(out, seed, quiet, typer.echo)
+    else:
+        chosen.full(Sources(model, data, forget, retain), out, seed, quiet, typer.echo)
     typer.echo(f"Table: {out / 'table.json'}")
     typer.echo(f"Report: {out / 'report.html'}")
 
 
 def scenarios() -> None:
-    """List the scenarios: what each asks, and its paper."""
+    """List the scenarios: what each asks, its paper, and what its full form takes."""
     from expunge.scenarios import SCENARIOS
 
     for one in SCENARIOS.values():
-        typer.echo(f"{one.name}\n    {one.summary}\n    arXiv {one.paper}; --small")
+        forms = " or ".join(form for form in ("--small", one.takes) if form)
+        typer.echo(f"{one.name}\n    {one.summary}\n    arXiv {one.paper}; {forms}")

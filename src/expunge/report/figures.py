@@ -49,6 +49,15 @@ class Line:
     y: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Bar:
+    """One method's value, with its 95 % interval where there is one."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+
+
 def look(series: int) -> tuple[str, str]:
     """Colour and marker of the n-th run: both change from one to the next, and 49 differ."""
     return SERIES[series % len(SERIES)], MARKERS[(series + series // len(SERIES)) % len(MARKERS)]
@@ -189,6 +198,37 @@ def lines(name: str, title: str, x_label: str, drawn: Sequence[Line]) -> str:
     axes.set_xlabel(x_label)
     figure.legend(loc="lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=LABEL, handletextpad=0.3)
     said = (f"{printable(line.name)} from {number(line.y[0])} to {number(line.y[-1])}" for line in drawn)
+    return _svg(figure, name, f"{title}: {'; '.join(said)}")
+
+
+def bars(name: str, title: str, drawn: Sequence[Bar]) -> str:
+    """One quantity of several methods, a bar for each, the first at the top.
+
+    Args:
+        name: unique on the page, used for element ids.
+        title: what is drawn.
+        drawn: the methods.
+    """
+    names = [_short(bar.name) for bar in drawn]
+    width, height = 5.2, 0.3 * len(drawn) + 0.75  # inches
+    figure, axes = _figure(name, width, height)
+    left = (LETTER * TICK * max(map(len, names)) + MARKER) / (72 * width)
+    figure.subplots_adjust(left=left, right=0.95, bottom=0.32 / height, top=1 - 0.36 / height)
+    for at, bar in enumerate(drawn):
+        axes.barh(
+            at,
+            bar.value,
+            height=0.62,
+            color=SERIES[0],
+            xerr=_whiskers(bar.value, bar.interval),
+            error_kw={"ecolor": INK, "elinewidth": 1},
+        )
+    axes.set_yticks(range(len(drawn)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(*_span([end for bar in drawn for end in (0.0, bar.value, *(bar.interval or ()))]))
+    axes.set_title(title, fontsize=LABEL, loc="left", color=INK)
+    said = (f"{printable(bar.name)} {number(bar.value)} {interval(bar.interval)}" for bar in drawn)
     return _svg(figure, name, f"{title}: {'; '.join(said)}")
 
 

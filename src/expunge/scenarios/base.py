@@ -1,6 +1,6 @@
 """What a scenario is, and the table it writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +31,31 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What the full form is given, each a path or a Hub id; a scenario says which of them it takes.
+
+    Attributes:
+        model: the target model.
+        data: a folder or Hub data set with every set that it needs, in its published layout.
+        forget: SPEC of what is to be forgotten.
+        retain: SPEC of what must stay.
+    """
+
+    model: str
+    data: str | None = None
+    forget: str | None = None
+    retain: str | None = None
+
+
+Say = Callable[[str], None]
+"""Is told about each step."""
+Small = Callable[[Path, int, bool, Say], list[TableRow]]
+"""Runs the small form: a folder, a seed, whether to be quiet, and who is told about each step."""
+Full = Callable[[Sources, Path, int, bool, Say], list[TableRow]]
+"""Runs the full form: what it is given, and the same."""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """A scenario of a paper.
 
@@ -38,15 +63,23 @@ class Scenario:
         name: on the command line.
         summary: what is asked, in a line.
         paper: its arXiv number.
-        differs: what is not as in the paper.
-        small: runs the small form: a folder, a seed, whether to be quiet, and who is told about each step.
+        differs: what is not as in the paper, in the small form.
+        labels: the page's columns, by metric.
+        drawn: those of them that are drawn: over the tasks where there are numbers after each, else a bar per method.
+        small: the small form.
+        full: the full form, on a given model and rows; None where there is none.
+        takes: options of the full form, as they are typed.
     """
 
     name: str
     summary: str
     paper: str
     differs: tuple[str, ...]
-    small: Callable[[Path, int, bool, Callable[[str], None]], list[TableRow]]
+    labels: Mapping[str, str]
+    drawn: tuple[str, ...]
+    small: Small
+    full: Full | None = None
+    takes: str = ""
 
 
 def write_table(out: Path, scenario: str, rows: Sequence[TableRow]) -> None:

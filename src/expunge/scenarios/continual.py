@@ -25,6 +25,14 @@ METHODS: dict[str, tuple[str, str]] = {
 """Objective, and the model that it compares with."""
 TASKS = 10
 PEOPLE = 2 * TASKS  # half of them ask
+LABELS = {
+    "forget/known": "Forgotten rows that are known",
+    "forget/chance": "… by chance",
+    "forget/probability": "Probability of forgotten answers",
+    "forget/rougeL_recall": "ROUGE-L recall of forgotten answers",
+    "retain/probability": "Probability of answers that must stay",
+    "retain/rougeL_recall": "ROUGE-L recall of answers that must stay",
+}
 SETTINGS: dict[str, Any] = {
     "learning_rate": 2e-4,
     "num_train_epochs": 15,
@@ -157,5 +165,7 @@ CONTINUAL = Scenario(
         "in no set.",
         "One seed.",
     ),
+    labels=LABELS,
+    drawn=("forget/known", "forget/rougeL_recall", "retain/probability", "retain/rougeL_recall"),
     small=small,
 )

@@ -1,4 +1,4 @@
-"""The page of a scenario: its table, and a figure for each metric over the tasks."""
+"""The page of a scenario: its table, and a figure for each metric: over the tasks, or a bar for each method."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,48 +8,61 @@ from markupsafe import Markup
 
 import expunge
 from expunge.files import whole_file
-from expunge.report.figures import Line, lines
+from expunge.report.figures import Bar, Line, bars, lines
 from expunge.report.page import source, templates
 from expunge.report.words import interval, number
 from expunge.scenarios.base import Scenario, TableRow
 
-LABELS = {
-    "forget/known": "Forgotten rows that are known",
-    "forget/chance": "… by chance",
-    "forget/probability": "Probability of forgotten answers",
-    "forget/rougeL_recall": "ROUGE-L recall of forgotten answers",
-    "retain/probability": "Probability of answers that must stay",
-    "retain/rougeL_recall": "ROUGE-L recall of answers that must stay",
-}
-DRAWN = ("forget/known", "forget/rougeL_recall", "retain/probability", "retain/rougeL_recall")
 
+def write_page(
+    out: Path, scenario: Scenario, rows: Sequence[TableRow], form: str = "small form", differs: Sequence[str] = ()
+) -> None:
+    """Write the page.
 
-def write_page(out: Path, scenario: Scenario, rows: Sequence[TableRow]) -> None:
-    """Write the page."""
+    Args:
+        out: The file.
+        scenario: Says what is shown.
+        rows: Of its table, all with one seed.
+        form: Which form was run.
+        differs: What is not as in the paper; default: what the scenario says of its small form.
+    """
     environment = templates()
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.method, row.metric): row for row in rows}
+    metrics = [metric for metric in scenario.labels if any(row.metric == metric for row in rows)]
     html = environment.get_template("scenario.html.j2").render(
         style=Markup(source(environment, "page.css")),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=expunge.__version__,
         scenario=scenario,
+        form=form,
+        differs=differs or scenario.differs,
         seed=rows[0].seed,
-        labels=list(LABELS.values()),
-        table=[(method, [_shown(cells[method, metric]) for metric in LABELS]) for method in methods],
-        figures=[Markup(lines(f"f{i}", LABELS[m], "task", _curves(rows, methods, m))) for i, m in enumerate(DRAWN)],
+        tasks=any("@" in row.metric for row in rows),
+        labels=[scenario.labels[metric] for metric in metrics],
+        table=[(method, [_shown(cells.get((method, metric))) for metric in metrics]) for method in methods],
+        figures=[
+            Markup(_figure(f"f{i}", scenario.labels[metric], metric, rows, methods))
+            for i, metric in enumerate(scenario.drawn)
+            if metric in metrics
+        ],
     )
     with whole_file(out) as part:
         part.write_text(html, encoding="utf-8")
 
 
-def _shown(row: TableRow) -> tuple[str, str]:
-    return number(row.value), f"{interval(row.ci95)}, n = {row.n}"
+def _shown(row: TableRow | None) -> tuple[str, str]:
+    if row is None:
+        return "–", ""
+    return number(row.value), f"{interval(row.ci95)}, n = {row.n}" if row.ci95 else f"n = {row.n}"
 
 
-def _curves(rows: Sequence[TableRow], methods: Sequence[str], metric: str) -> list[Line]:
-    found = []
+def _figure(name: str, title: str, metric: str, rows: Sequence[TableRow], methods: Sequence[str]) -> str:
+    """The metric over the tasks, a line for each method; where nothing was measured after tasks, a bar for each."""
+    curves = []
     for method in methods:
         mine = [row for row in rows if row.method == method and row.metric.startswith(f"{metric}@")]
-        found.append(Line(method, [int(row.metric.partition("@")[2]) for row in mine], [row.value for row in mine]))
-    return found
+        curves.append(Line(method, [int(row.metric.partition("@")[2]) for row in mine], [row.value for row in mine]))
+    if all(curve.x for curve in curves):
+        return lines(name, title, "task", curves)
+    return bars(name, title, [Bar(row.method, row.value, row.ci95) for row in rows if row.metric == metric])
