@@ -1,0 +1,103 @@
+"""One request, several methods: each makes the target model forget, and all are measured alike."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expunge.runs import RESULTS, unfinished
+from expunge.scenarios.base import Say, TableRow
+
+if TYPE_CHECKING:
+    from expunge.evaluation import Questions, Results
+
+TARGET = "target model"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be forgotten, and how it is measured.
+
+    Attributes:
+        target: the model that must forget.
+        forget: SPEC of the forget rows.
+        retain: SPEC of the retain rows.
+        questions: what every model is asked.
+        metrics: of the table, as in results.json: `forget/probability`, or a number over sets.
+        train: settings of every method.
+        label: before the names of the methods, where there are several requests.
+    """
+
+    target: str
+    forget: str
+    retain: str
+    questions: "Questions"
+    metrics: Sequence[str]
+    train: Mapping[str, Any]
+    label: str = ""
+
+
+def learn(spec: str, out: Path, seed: int, epochs: int) -> None:
+    """Make a target model: a million parameters that learn the rows of a SPEC by heart."""
+    from expunge.data import load_rows
+    from expunge.training import finetune
+    from expunge.worlds.new import TINY_TRAINING, new_tiny
+
+    rows = load_rows(spec)
+    model, words = new_tiny(rows, seed=seed)
+    options = {**TINY_TRAINING, "num_train_epochs": epochs, "seed": seed, "use_cpu": True}
+    finetune(model, words, rows, out, options, quiet=True)
+
+
+def compare(
+    request: Request, objectives: Sequence[str], out: Path, seed: int, quiet: bool, say: Say
+) -> Iterator[TableRow]:
+    """Unlearn and measure with each objective; what lies in `out` already is not done again.
+
+    Args:
+        request: what is asked.
+        objectives: the methods.
+        out: of a run folder for each.
+        seed: of the training.
+        quiet: no progress bars.
+        say: is told of each method.
+
+    Yields:
+        The rows of the table, the target model's first.
+    """
+    from expunge.evaluation import Execution, evaluate
+    from expunge.training import Recipe, unlearn
+
+    execution = Execution(device="cpu" if request.train.get("use_cpu") else None)
+    before = evaluate(request.target, request.questions, execution=execution, out=out / "target" / RESULTS)
+    yield from _rows(before, f"{request.label}{TARGET}", request.metrics, seed)
+    for objective in objectives:
+        place = out / objective
+        if not place.is_dir():
+            shutil.rmtree(unfinished(place), ignore_errors=True)
+            recipe = Recipe(
+                model=request.target,
+                forget=request.forget,
+                retain=request.retain,
+                objective=objective,
+                train={**request.train, "seed": seed},
+            )
+            unlearn(recipe, place, quiet=quiet)
+        results = evaluate(place, request.questions, execution=execution, out=place / RESULTS)
+        rows = list(_rows(results, f"{request.label}{objective}", request.metrics, seed))
+        say(f"{request.label}{objective}: " + ", ".join(f"{row.metric} {row.value:.2f}" for row in rows))
+        yield from rows
+
+
+def _rows(results: "Results", method: str, metrics: Sequence[str], seed: int) -> Iterator[TableRow]:
+    """The numbers that were measured; of one over sets, n counts the rows of its sets."""
+    for name in metrics:
+        if "/" in name:
+            one = results.metrics.get(name)
+            if one is not None and one.value is not None:
+                yield TableRow(method, name, one.value, one.ci95, one.n, seed)
+        elif (value := results.summary.values.get(name)) is not None:
+            parts = results.summary.parts[name]
+            sizes = {part.partition("/")[0]: results.metrics[part].n for part in parts}
+            yield TableRow(method, name, float(value), results.summary.ci95.get(name), sum(sizes.values()), seed)
