@@ -4,14 +4,15 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import yaml
 
 from expunge.data import load_rows
 from expunge.scenarios import SCENARIOS, fictitious
+from expunge.scenarios.compare import published
 from expunge.worlds.corpus import write_cuts
 from scenarios.layouts import read_table, write_tofu
 
 NAME = "fictitious-authors"
-QUICK = {"max_steps": 1, "use_cpu": True, "gradient_accumulation_steps": 1}
 
 
 def test_cuts_are_of_one_world_and_each_holds_the_smaller_ones(tmp_path):
@@ -54,15 +55,23 @@ def test_the_small_form_by_its_command(expunge, tmp_path, monkeypatch):
 
 
 def test_the_full_form_takes_tofus_layout(expunge, model_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(fictitious, "PUBLISHED", fictitious.PUBLISHED | QUICK)
-    monkeypatch.setattr(fictitious, "METHODS", ("NPO+KL", "DPO+KL"))
+    monkeypatch.setattr(fictitious, "METHODS", ("ME+GD", "DPO+KL"))
     data = write_tofu(tmp_path / "tofu")
     expunge("scenario", NAME, "--model", model_folder, "--data", data, "--quiet", "--out", tmp_path / "out")
     found = read_table(tmp_path / "out", NAME)
     methods = {method for method, _ in found}
-    assert methods == {f"{cut} %: {name}" for cut in (1, 5) for name in ("target model", "NPO+KL", "DPO+KL")}
-    assert [found[f"{cut} %: NPO+KL", "forget/probability"]["n"] for cut in (1, 5)] == [2, 3]
+    assert methods == {f"{cut} %: {name}" for cut in (1, 5) for name in ("target model", "ME+GD", "DPO+KL")}
+    assert [found[f"{cut} %: ME+GD", "forget/probability"]["n"] for cut in (1, 5)] == [2, 3]
+    recipe = yaml.safe_load((tmp_path / "out" / "runs" / "forget05" / "ME+GD" / "recipe.yaml").read_text())
+    assert recipe["objective"]["ME.weight"] == 0.1
+    assert recipe["train"]["learning_rate"] == 1e-5
     assert "full form" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("rows", "steps", "warm_up"), [(40, 6, 0), (200, 31, 6), (400, 62, 12)])
+def test_steps_are_those_of_the_papers_recipes(rows, steps, warm_up):
+    train = published(rows, 1e-5, 500)
+    assert (train["max_steps"], train["warmup_steps"], train["dataloader_drop_last"]) == (steps, warm_up, True)
 
 
 def test_data_without_forget_splits_is_refused(expunge, model_folder, tmp_path):

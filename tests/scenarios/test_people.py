@@ -8,7 +8,6 @@ import pytest
 from expunge.data import load_rows
 from expunge.scenarios import SCENARIOS, people
 from scenarios.layouts import read_table, write_people
-from scenarios.test_fictitious import QUICK
 
 NAME = "real-people"
 
@@ -42,7 +41,6 @@ def test_the_small_form_by_its_command(expunge, tmp_path, monkeypatch):
 
 
 def test_the_full_form_takes_the_released_layout(expunge, model_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(people, "PUBLISHED", people.PUBLISHED | QUICK)
     monkeypatch.setattr(people, "METHODS", ("NPO+GD",))
     data = write_people(tmp_path / "people")
     words = ["--model", model_folder, "--data", data, "--quiet", "--out", tmp_path / "out"]

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class Request:
         metrics: of the table, as in results.json: `forget/probability`, or a number over sets.
         train: settings of every method.
         label: before the names of the methods, where there are several requests.
+        options: of methods' objectives, by name; default: none.
     """
 
     target: str
@@ -36,6 +37,7 @@ class Request:
     metrics: Sequence[str]
     train: Mapping[str, Any]
     label: str = ""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def learn(spec: str, out: Path, seed: int, epochs: int) -> None:
@@ -48,6 +50,33 @@ def learn(spec: str, out: Path, seed: int, epochs: int) -> None:
     model, words = new_tiny(rows, seed=seed)
     options = {**TINY_TRAINING, "num_train_epochs": epochs, "seed": seed, "use_cpu": True}
     finetune(model, words, rows, out, options, quiet=True)
+
+
+def published(rows: int, rate: float, longest: int) -> dict[str, Any]:
+    """The training of 2410.08109: five passes in whole steps of 32 rows, as its code counts them; one of warm-up.
+
+    Args:
+        rows: of the forget set.
+        rate: the learning rate.
+        longest: tokens of a row.
+    """
+    import torch
+
+    return {
+        "learning_rate": rate,
+        "max_steps": max(1, 5 * rows // 32),
+        "dataloader_drop_last": rows >= 32,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 8,
+        "warmup_steps": 0 if rows < 64 else rows // 32,
+        "lr_scheduler_type": "linear",
+        "weight_decay": 0.01,
+        "max_length": longest,
+        "bf16": torch.cuda.is_available(),  # autocast: the weights stay float32
+        "activation_checkpointing": True,
+        "stop_at_chance": False,
+        "save_strategy": "no",
+    }
 
 
 def compare(
@@ -80,7 +109,7 @@ def compare(
                 model=request.target,
                 forget=request.forget,
                 retain=request.retain,
-                objective=objective,
+                objective={"name": objective, **request.options.get(objective, {})},
                 train={**request.train, "seed": seed},
             )
             unlearn(recipe, place, quiet=quiet)

@@ -3,12 +3,13 @@
 Small: an invented world of 20 people, of whom one, two and three are to be forgotten.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from expunge.scenarios.base import REPORT, Say, Scenario, Sources, TableRow, write_table
-from expunge.scenarios.compare import Request, compare, learn
+from expunge.scenarios.compare import Request, compare, learn, published
 
 METHODS = ("GA", "GA+GD", "GA+KL", "NPO+GD", "NPO+KL", "ME+GD", "DPO+GD", "DPO+KL", "IDK+GD", "IDK+AP")
 """Six that suppress the answers, four that train a refusal."""
@@ -24,17 +25,8 @@ SETTINGS: dict[str, Any] = {
     "use_cpu": True,
 }
 """The same for every method and cut, untuned. A small model needs a far larger rate."""
-PUBLISHED: dict[str, Any] = {
-    "learning_rate": 1e-5,
-    "num_train_epochs": 5,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 8,
-    "weight_decay": 0.01,
-    "warmup_steps": 0.2,
-    "save_strategy": "no",
-    "stop_at_chance": False,
-}
-"""The paper's: 5 passes in batches of 32 at 1e-5, the first of them for warm-up."""
+OPTIONS = {"ME+GD": {"forget_weight": 0.1}}
+"""Of the paper, for the full form; all other weights are 1."""
 LABELS = {
     "model_utility": "Model utility",
     "model_utility_partial": "Model utility, over what was measured",
@@ -74,7 +66,7 @@ def small(
         say("The target model is learning (about a minute)")
         learn(f"{places[cuts[0]]}:full", out / "target", seed, EPOCHS)
     folders = {f"forget{cut:02d}": str(places[cut]) for cut in cuts}
-    rows = _run(str(out / "target"), folders, methods, SETTINGS, out, seed, quiet, say)
+    rows = _run(str(out / "target"), folders, methods, lambda count: SETTINGS, {}, out, seed, quiet, say)
     _write(out, rows)
     return rows
 
@@ -94,7 +86,10 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     splits = [name for name in ("forget01", "forget05", "forget10") if f"{name}_perturbed" in known]
     if not splits:
         raise InputError(f"{given.data} has none of TOFU's forget01, forget05 and forget10 with their *_perturbed.")
-    rows = _run(given.model, dict.fromkeys(splits, given.data), METHODS, PUBLISHED, out, seed, quiet, say)
+    folders = dict.fromkeys(splits, given.data)
+    rows = _run(
+        given.model, folders, METHODS, partial(published, rate=1e-5, longest=500), OPTIONS, out, seed, quiet, say
+    )
     _write(out, rows, "full form", FULL_DIFFERS)
     return rows
 
@@ -103,12 +98,14 @@ def _run(
     target: str,
     folders: dict[str, str],
     methods: Sequence[str],
-    train: dict[str, Any],
+    train: Callable[[int], Mapping[str, Any]],
+    options: Mapping[str, Mapping[str, Any]],
     out: Path,
     seed: int,
     quiet: bool,
     say: Say,
 ) -> list[TableRow]:
+    from expunge.data import load_rows
     from expunge.evaluation import Questions
 
     rows: list[TableRow] = []
@@ -120,8 +117,9 @@ def _run(
             f"{data}:retain{100 - percent:02d}",
             Questions("closer_look", data, split),
             tuple(LABELS),
-            train,
+            train(len(load_rows(f"{data}:{split}"))),
             f"{percent} %: ",
+            options,
         )
         rows += compare(request, methods, out / "runs" / split, seed, quiet, say)
     return rows
@@ -139,7 +137,7 @@ NOT_MEASURED = (
     "over token entropy). Sentence similarity and entailment, the paper's other two, need models that judge: "
     "`expunge eval --suite closer_look --embedding-model ... --nli-model ...` measures them on each run."
 )
-FULL_DIFFERS = (NOT_MEASURED, "One seed; the same rate for every method.")
+FULL_DIFFERS = (NOT_MEASURED, "One seed.")
 FICTITIOUS = Scenario(
     name="fictitious-authors",
     summary="one, two or three people of twenty are to be forgotten: who suppresses, who refuses, and what is kept?",

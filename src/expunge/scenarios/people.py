@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expunge.scenarios.base import REPORT, Say, Scenario, Sources, TableRow, write_table
-from expunge.scenarios.compare import Request, compare, learn
-from expunge.scenarios.fictitious import EPOCHS, PUBLISHED, SETTINGS
+from expunge.scenarios.compare import Request, compare, learn, published
+from expunge.scenarios.fictitious import EPOCHS, SETTINGS
 
 if TYPE_CHECKING:
     from expunge.evaluation.suites import Suite
@@ -68,6 +68,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     Raises:
         InputError: no data is given, or the rows cannot be used.
     """
+    from expunge.data import load_rows
     from expunge.errors import InputError
     from expunge.evaluation import Questions
 
@@ -79,7 +80,8 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         given.retain or f"{given.data}:neighbor",
         Questions("closer_look_real_people", given.data),
         tuple(LABELS),
-        PUBLISHED,
+        published(len(load_rows(f"{given.data}:forget")), 5e-6, 300),
+        options={"ME+GD": {"forget_weight": 0.5}},
     )
     table = list(compare(request, METHODS, out / "runs", seed, quiet, say))
     _write(out, table, "full form", FULL_DIFFERS)
@@ -141,7 +143,7 @@ NOT_MEASURED = (
 FULL_DIFFERS = (
     NOT_MEASURED,
     "General tasks are not measured here: `expunge eval` has them as suites (mmlu, gsm8k, ...).",
-    "One seed; the same rate for every method.",
+    "One seed; the learning rate of the paper's ME+GD, 5e-6, for every method.",
 )
 PEOPLE_SCENARIO = Scenario(
     name="real-people",
