@@ -106,7 +106,7 @@ def _table(found: "Found", results: Results) -> Iterator[str]:
     methods.sort(key=lambda line: (scores[line.name] is None, -(scores[line.name] or 0.0)))
     for line in (*references, *methods):
         first = _score(scores[line.name], 2)
-        cells = [_cell(column, line) for column in shown]
+        cells = [_cell(column, line, len(found.bench.seeds)) for column in shown]
         name = f"*{line.role} model*" if line.role != "unlearned" else _escaped(line.name)
         yield f"| {name} | {first} | " + " | ".join(cells) + " |"
     for choice in found.choices:
@@ -128,12 +128,13 @@ def _judges(reason: str) -> str:
     return f"`embedding_model` and `nli_model` in the file; {reason}"
 
 
-def _cell(column: Column, line: Line) -> str:
+def _cell(column: Column, line: Line, seeds: int) -> str:
     one = column.of(line)
     if one is None:
         return "–" if line.role != "unlearned" and column.names[:1] in NO_SUCH else NOT_MEASURED
     mean = column.shown(one.mean)
-    return mean if one.std is None else f"{mean} ± {column.shown(one.std)}"
+    shown = mean if one.std is None else f"{mean} ± {column.shown(one.std)}"
+    return f"{shown} (n={one.n})" if line.role == "unlearned" and one.n < seeds else shown
 
 
 def _score(value: float | None, digits: int) -> str:
