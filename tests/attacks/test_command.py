@@ -50,6 +50,7 @@ def everything(place):
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_every_attack_measures_every_model_alike(everything, place):
     check_seal(place[1], everything)
     assert {(r["attack"], r["model"]) for r in everything["rows"]} == {(a, role) for a in ATTACKS for role in ROLES}
@@ -64,6 +65,7 @@ def test_every_attack_measures_every_model_alike(everything, place):
         assert settings["target"] == settings["retain"] == settings["unlearned"] - {"activation_patching"}
 
 
+@pytest.mark.slow
 def test_what_was_only_suppressed_comes_back_and_what_was_never_known_does_not(everything):
     after = "steps=10 rate=0.001 on=forget"
     found = {role: number(everything, "relearn", after, role, "rougeL_recall") for role in ROLES}
@@ -81,6 +83,7 @@ def test_what_was_only_suppressed_comes_back_and_what_was_never_known_does_not(e
     assert abs(auc["retain"] - 0.5) < 0.4
 
 
+@pytest.mark.slow
 def test_a_change_is_the_difference_to_the_same_model_before(everything):
     for attack in ("relearn", "prompts", "quantize"):
         for row in everything["rows"]:
@@ -91,6 +94,7 @@ def test_a_change_is_the_difference_to_the_same_model_before(everything):
             assert row["value"] == pytest.approx(after["value"] - before["value"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_worst_prompt_is_no_better_than_any_other(everything):
     for role in ROLES:
         worst = number(everything, "prompts", WORST, role, "probability")["value"]
@@ -101,6 +105,7 @@ def test_the_worst_prompt_is_no_better_than_any_other(everything):
         assert all(row["value"] <= worst for row in others if row["setting"] != "first_words")
 
 
+@pytest.mark.slow
 def test_a_quick_call_samples_one_way_and_relearns_at_one_rate(everything):
     settings = {(r["attack"], r["setting"]) for r in everything["rows"]}
     assert {setting for attack, setting in settings if attack == "sample"} == {"none", "n=8 temperature=1 top_p=1"}
@@ -189,6 +194,7 @@ def test_a_killed_call_goes_on_and_purge_knows_what_it_left(folders, tmp_path, e
     assert [path.name for path in out.parent.iterdir()] == ["attack.json"]
 
 
+@pytest.mark.slow
 def test_no_text_of_a_row_is_in_the_file(everything, place):
     text = place[1].read_text()
     assert "Ada" not in text

@@ -230,6 +230,7 @@ def test_the_model_is_gone_before_a_large_judge_comes(rows, classifier, fluency_
     assert seen == [False] * 4
 
 
+@pytest.mark.slow
 def test_another_judge_is_another_evaluation(model, tokenizer, rows, classifier, fluency_model, tmp_path) -> None:
     out = tmp_path / "results.json"
 

@@ -58,6 +58,12 @@ def read(path):
     return json.loads(path.read_text())
 
 
+def conversation(row):
+    """The same row as messages."""
+    asked, answered = row.pop("question"), row.pop("answer")
+    return {**row, "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]}
+
+
 def texts(folder):
     """Of every file but weights and tokenizer, which has the names among its tokens."""
     files = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".safetensors"]
@@ -146,6 +152,26 @@ def test_a_model_that_never_learned_the_rows_is_not_changed(home, tmp_path, said
     assert {row["status"] for row in verdict["rows"]} == {"not_known"}
     assert not (tmp_path / "run" / "model").exists()
     assert "Nothing was changed" in found
+
+
+@pytest.mark.slow
+def test_the_format_of_the_rows_changes_nothing(home, tmp_path, said):
+    import pandas as pd
+
+    rows = [json.loads(line) for line in (home / "forget.jsonl").read_text().splitlines()]
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_csv(tmp_path / "b.csv", index=False, sep=";")
+    table.to_parquet(tmp_path / "c.parquet")
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(conversation(row)) + "\n" for row in rows))
+    found = {}
+    for place in (home / "forget.jsonl", *sorted(tmp_path.glob("*.*"))):
+        out = tmp_path / "runs" / place.name
+        said("forget", "--model", home / "retain", "--forget", place, "--out", out, *QUICK)
+        found[place.name] = read(out / "verdict.json")["rows"]
+    assert len(found) == 6
+    assert all(each == found["forget.jsonl"] for each in found.values())
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tinymodels as tiny
 from expunge.attacks.ask import ask
@@ -18,8 +19,6 @@ REFUSING = "{% for m in messages %}<|assistant|>I cannot say.<|end|>{% endfor %}
 
 
 def target_of(home):
-    from transformers import AutoModelForCausalLM
-
     return AutoModelForCausalLM.from_pretrained(home / "target").eval()
 
 
@@ -89,6 +88,19 @@ def test_a_chat_template_that_refuses_forgets_nothing(home, judged, tmp_path):
     assert document["overall"] == "not_forgotten"
     assert set(statuses(document)) == {"still_known"}
     assert "chat template differs" in said
+
+
+def test_an_output_filter_forgets_nothing(home, judged, tmp_path):
+    """Generation settings in the folder that suppress every word of the answers."""
+    model = target_of(home)
+    words = AutoTokenizer.from_pretrained(home / "target")
+    folder = save(model, tmp_path / "filtered")
+    said = [row.completion for row in FORGET]
+    model.generation_config.suppress_tokens = sorted({i for text in said for i in words(text)["input_ids"]})
+    model.generation_config.save_pretrained(folder)
+    document, _ = judged(folder)
+    assert document["overall"] == "not_forgotten"
+    assert set(statuses(document)) == {"still_known"}
 
 
 def test_noise_that_breaks_the_model_is_damage(home, judged, tmp_path):

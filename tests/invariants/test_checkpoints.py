@@ -17,6 +17,10 @@ from expunge.training.checkpoints import WHOLE, last_whole_checkpoint
 STEPS = 4
 
 
+PDU = {"objective": "PDU+GD", "objective_options": {"eps": 1.0, "eta": 0.5}}
+"""Its weights are in its checkpoints."""
+
+
 class Killed(BaseException):
     """Nobody catches a kill."""
 
@@ -25,13 +29,11 @@ def trainer(tokenizer, folder, **options):
     """One that saves after each of four steps, and keeps the newest checkpoint."""
     args = UnlearningConfig(
         output_dir=str(folder),
-        objective="PDU+GD",  # whose weights are in its checkpoints
-        objective_options={"eps": 1.0, "eta": 0.5},
         per_device_train_batch_size=8,
         gradient_accumulation_steps=1,
         disable_tqdm=True,
         use_cpu=True,
-        **{"num_train_epochs": STEPS, "learning_rate": 1e-3, "stop_at_chance": False, **options},
+        **{"num_train_epochs": STEPS, "learning_rate": 1e-3, "stop_at_chance": False, **PDU, **options},
     )
     return UnlearningTrainer(tiny.tiny_llama(tokenizer, scale=2.0), args, tiny.FORGET, tiny.RETAIN, tokenizer)
 
@@ -45,6 +47,22 @@ def uninterrupted(tokenizer, tmp_path_factory):
     run = trainer(tokenizer, tmp_path_factory.mktemp("whole"))
     run.train()
     return flat(run.model)
+
+
+def test_a_run_that_had_stopped_when_it_was_killed_takes_no_further_step(tokenizer, tmp_path):
+    """Stopped below chance, and killed before the model was saved."""
+    falling = {"objective": "GA", "objective_options": {}, "learning_rate": 1e-2, "stop_at_chance": True}
+    every = {"logging_steps": 3, "save_strategy": "steps", "save_steps": 3}
+    options = {**falling, **every, "num_train_epochs": 20}
+    first = trainer(tokenizer, tmp_path, **options)
+    first.train()
+    assert 1 < first.state.global_step < first.state.max_steps
+    logged = (tmp_path / "train_log.jsonl").read_bytes()
+    second = trainer(tokenizer, tmp_path, **options)
+    second.train(resume_from_checkpoint=True)
+    assert second.state.global_step == first.state.global_step
+    assert torch.equal(flat(second.model), flat(first.model))
+    assert (tmp_path / "train_log.jsonl").read_bytes() == logged
 
 
 def half(function, kill):

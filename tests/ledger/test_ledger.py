@@ -256,6 +256,7 @@ class TestUndo:
         expunge("ledger", "undo", copied, "r1", "--quiet")
         assert Ledger(copied).timeline().head == head
 
+    @pytest.mark.slow
     def test_one_of_a_batch(self, begun, expunge):
         folder = begun("r1", "r2", "r3")
         expunge("ledger", "run", folder, "--quiet", "--batch", "2", "train.max_steps=1")

@@ -13,6 +13,7 @@ from expunge.objectives import build_objective
 from expunge.training.batching import VIEWS
 from expunge.training.loss import compute, count
 from killed import copy_killed
+from thinned import thinned
 
 # Plain SGD, so that the update is the gradient itself.
 SGD = {"optim": "sgd", "learning_rate": 0.5, "weight_decay": 0.0, "lr_scheduler_type": "constant", "max_grad_norm": 0}
@@ -23,6 +24,7 @@ WRAPPERS = {
     "saliency": {"salient_share": 0.25},
     "gru, separate states": {"gradient": "gru", "separate_states": True},
 }
+OFTEN = ("sharpness", "saliency", "gru, separate states")
 
 
 def trainer(tokenizer, folder, objective="NPO+GD", batch=8, accumulation=1, peft_config=None, weights=None, **options):
@@ -149,7 +151,7 @@ def split(vector, model):
     return [float(part.norm()) for part in vector.split([p.numel() for p in model.parameters()])]
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize("name", thinned(WRAPPERS, *OFTEN))
 def test_wrapped_steps_do_not_depend_on_micro_batches(name, tokenizer, tmp_path):
     runs = []
     for folder, batch, accumulation in (("whole", 8, 1), ("cut", 2, 4)):
@@ -165,7 +167,7 @@ def test_wrapped_steps_do_not_depend_on_micro_batches(name, tokenizer, tmp_path)
         assert a["tokens"] == b["tokens"]
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize("name", thinned(WRAPPERS, *OFTEN))
 def test_wrapped_run_resumes_bit_for_bit(name, tokenizer, tmp_path):
     whole = trainer(tokenizer, tmp_path / "a", save_strategy="epoch", save_total_limit=None, **WRAPPERS[name])
     whole.train()

@@ -6,12 +6,13 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.attacks.base import AttackRow, Role, row_of
-from expunge.data import PromptStyle, Row
+from expunge.data import PromptStyle, Row, encode_prompts
 from expunge.evaluation.passes.examples import examples
-from expunge.evaluation.passes.plan import Plan, plan
+from expunge.evaluation.passes.generate import Sampling, generate, stop_tokens
+from expunge.evaluation.passes.plan import Plan, Prompt, plan
 from expunge.evaluation.passes.run import Progress, run_plan
 from expunge.evaluation.suites.suite import SetSpec, Suite
-from expunge.metrics import Metric
+from expunge.metrics import Example, Metric
 from expunge.metrics.facts import FACT_ACCURACY
 from expunge.metrics.memorization import EXACT_MEMORIZATION, EXTRACTION_STRENGTH
 from expunge.metrics.probability import PROBABILITY
@@ -56,9 +57,27 @@ def ask(
         metrics: what to measure.
         progress: told after each batch.
     """
+    return values_of(metrics, asked(model, tokenizer, rows, style, metrics, progress))
+
+
+def asked(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    style: PromptStyle,
+    metrics: Sequence[Metric],
+    progress: Progress,
+) -> list[Example]:
+    """What the metrics of `ask` are computed from, row by row: a generated answer too, where one of them needs it."""
     suite = suite_of(metrics)
     work = plan(suite, {"forget": rows}, tokenizer, context_length(model.config), style)
     return run(model, tokenizer, suite, rows, work, style, progress)
+
+
+def values_of(metrics: Sequence[Metric], found: Sequence[Example]) -> Values:
+    """Every metric's value of each row."""
+    each = {metric.name: [metric.per_example(example) for example in found] for metric in metrics}
+    return {name: np.array([np.nan if v is None else v for v in values], float) for name, values in each.items()}
 
 
 def run(
@@ -69,12 +88,35 @@ def run(
     work: Plan,
     style: PromptStyle,
     progress: Progress,
-) -> Values:
-    """Run a plan for rows, and read every metric's value of each row."""
+) -> list[Example]:
+    """Run a plan for rows."""
     measured = run_plan(model, tokenizer, work, progress=progress, style=style)
-    found = examples(suite, {"forget": rows}, work, measured, tokenizer, style)["forget"]
-    each = {metric.name: [metric.per_example(example) for example in found] for metric in suite.metrics}
-    return {name: np.array([np.nan if v is None else v for v in values], float) for name, values in each.items()}
+    return examples(suite, {"forget": rows}, work, measured, tokenizer, style)["forget"]
+
+
+def said(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    style: PromptStyle,
+    sampling: Sampling | None,
+    progress: Progress,
+    stage: str,
+    each: int = 1,
+    most_tokens: int = MAX_TOKENS,
+) -> list[str]:
+    """What the model answers, greedily or sampled: `each` answers of the first row, then of the second, and so on."""
+    length, prompts = context_length(model.config), list[Prompt]()
+    for ids in encode_prompts(tokenizer, rows, style):
+        room = most_tokens if length is None else min(most_tokens, max(0, length - len(ids)))
+        prompts += [Prompt(tuple(ids), room)] * each
+    answers, done = [""] * len(prompts), 0
+    for batch in generate(model, prompts, range(len(prompts)), stop_tokens(model, tokenizer, style), sampling=sampling):
+        for place, tokens in batch:
+            answers[place] = str(tokenizer.decode(tokens, skip_special_tokens=True))
+        done += len(batch)
+        progress(stage, done, len(prompts))
+    return answers
 
 
 def suite_of(metrics: Sequence[Metric]) -> Suite:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import KNOWN, MAX_TOKENS, Values, rows_of, suite_of
+from expunge.attacks.ask import KNOWN, MAX_TOKENS, Values, rows_of, suite_of, values_of
 from expunge.attacks.ask import run as run_rows
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
 from expunge.data import Encoded, PromptStyle, Row, Turn, encode_all
@@ -156,7 +156,7 @@ def ask_otherwise(
     ]
     places = {"forget": [RowPlan(i, None, (), i) for i in range(len(left))]}
     work = Plan(scored, prompts, places, frozenset(), (), 0, 0, 0)
-    return run_rows(model, tokenizer, suite_of(KNOWN), left, work, style, progress)
+    return values_of(KNOWN, run_rows(model, tokenizer, suite_of(KNOWN), left, work, style, progress))
 
 
 def _left(row: Row, asked: Asked) -> Row:

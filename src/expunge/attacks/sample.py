@@ -10,15 +10,13 @@ from math import comb
 import numpy as np
 from scipy.stats import beta
 
-from expunge.attacks.ask import MAX_TOKENS, rows_of
+from expunge.attacks.ask import rows_of, said
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
-from expunge.data import Row, encode_prompts
-from expunge.evaluation.passes.generate import Sampling, generate, stop_tokens
-from expunge.evaluation.passes.plan import Prompt
+from expunge.data import Row
+from expunge.evaluation.passes.generate import Sampling
 from expunge.metrics.bootstrap import LEVEL
 from expunge.metrics.facts import has_fact
 from expunge.metrics.rouge import rouge_l_recall_unicode
-from expunge.models import context_length
 
 NAME = "sample"
 ANSWERS = 32
@@ -78,18 +76,9 @@ def leaks(row: Row, answer: str) -> bool:
 def _scores(subject: Subject, rows: Sequence[Row], answers: int, sampling: Sampling | None, stage: str) -> np.ndarray:
     """Leak and ROUGE-L recall of every answer of every row, [2, rows, answers]."""
     model, tokenizer = subject.load()
-    length = context_length(model.config)
-    prompts = []
-    for ids in encode_prompts(tokenizer, rows, subject.style):
-        room = MAX_TOKENS if length is None else min(MAX_TOKENS, max(0, length - len(ids)))
-        prompts += [Prompt(tuple(ids), room)] * answers
-    scores, done = np.zeros((2, len(rows), answers)), 0
-    stop = stop_tokens(model, tokenizer, subject.style)
-    for batch in generate(model, prompts, range(len(prompts)), stop, sampling=sampling):
-        for place, ids in batch:
-            row, text = rows[place // answers], str(tokenizer.decode(ids, skip_special_tokens=True))
-            at = place // answers, place % answers
-            scores[:, *at] = leaks(row, text), rouge_l_recall_unicode(row.completion, text)
-        done += len(batch)
-        subject.progress(stage, done, len(prompts))
+    texts = said(model, tokenizer, rows, subject.style, sampling, subject.progress, stage, answers)
+    scores = np.zeros((2, len(rows), answers))
+    for place, text in enumerate(texts):
+        at = place // answers, place % answers
+        scores[:, *at] = leaks(rows[at[0]], text), rouge_l_recall_unicode(rows[at[0]].completion, text)
     return scores

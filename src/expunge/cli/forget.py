@@ -1,5 +1,6 @@
 """`expunge forget`: from a model and rows to evidence; `expunge tune`: its search alone."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from expunge.cli.train import CUSTOM_HELP, SPEC_HELP, Date, System, Template
+from expunge.cli.verify import tell
 from expunge.errors import InputError
 
 Model = Annotated[str | None, typer.Option(help="The model: a folder, a run, an adapter folder or a Hub name.")]
@@ -66,7 +68,8 @@ def forget(
 
     made = run(request, out, resume=resume, redact=redact, confirm=confirm, say=typer.echo, progress=not quiet)
     if made == out and (out / "report.html").is_file():
-        _tell(out)
+        tell(json.loads((out / "verdict.json").read_text(encoding="utf-8")))
+        typer.echo(f"Report: {out / 'report.html'}  Model card: {out / 'README.md'}")
 
 
 def tune(
@@ -114,21 +117,3 @@ def _request(out: Path, resume: bool, **values: Any) -> Any:
         if values[name] is None:
             raise InputError(f"--{name} is missing.")
     return ForgetRequest(**values, objectives=objectives)
-
-
-def _tell(out: Path) -> None:
-    """The verdict, and where things are."""
-    import json
-    from collections import Counter
-
-    from expunge.report.rows import losses
-
-    verdict = json.loads((out / "verdict.json").read_text(encoding="utf-8"))
-    typer.echo(f"Verdict: {verdict['overall'].replace('_', ' ')}")
-    for reason in verdict["reasons"]:
-        typer.echo(f"  {reason}")
-    counts = Counter(row["status"].replace("_", " ") for row in verdict["rows"])
-    typer.echo("Rows: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
-    for line in losses(verdict["evidence"]):
-        typer.echo(f"  {line}")
-    typer.echo(f"Report: {out / 'report.html'}  Model card: {out / 'README.md'}")

@@ -1,7 +1,8 @@
 """`expunge verify`: a verdict on any pair of models."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,8 +26,6 @@ def verify(
     date: Date = None,
 ) -> None:
     """Judge, row by row, what a model forgot: forgotten, weaker, still known, or never known."""
-    from collections import Counter
-
     from expunge.data import load_rows
     from expunge.evaluation import Questions
     from expunge.forget import verify as run
@@ -35,9 +34,20 @@ def verify(
     kept, never = ([] if spec is None else load_rows(spec) for spec in (retain, holdout))
     options = {"style": style, "seed": seed, "device": device, "out": out, "progress": not quiet}
     verdict = run(model, target, load_rows(forget), kept, never, **options)
-    typer.echo(f"Verdict: {verdict.overall.replace('_', ' ')}")
-    for reason in verdict.reasons:
-        typer.echo(f"  {reason}")
-    counts = Counter(row.status.replace("_", " ") for row in verdict.rows)
-    typer.echo("Rows: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    tell(verdict.to_json())
     typer.echo(f"Written: {out / 'verdict.json'}")
+
+
+def tell(verdict: Mapping[str, Any]) -> None:
+    """What verdict.json says, for the terminal."""
+    from collections import Counter
+
+    from expunge.report.rows import losses
+
+    typer.echo(f"Verdict: {verdict['overall'].replace('_', ' ')}")
+    for reason in verdict["reasons"]:
+        typer.echo(f"  {reason}")
+    counts = Counter(row["status"].replace("_", " ") for row in verdict["rows"])
+    typer.echo("Rows: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    for line in losses(verdict["evidence"]):
+        typer.echo(f"  {line}")

@@ -14,19 +14,19 @@ from importlib.resources import files
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import ask
-from expunge.data import PromptStyle, Row, Turn, encode_prompts
-from expunge.evaluation.passes.generate import Sampling, generate, stop_tokens
-from expunge.evaluation.passes.plan import Prompt
+from expunge.attacks.ask import ask, said
+from expunge.data import PromptStyle, Row, Turn
+from expunge.evaluation.passes.generate import Sampling
 from expunge.evaluation.passes.run import Progress
 from expunge.forget.controls import PARTICULAR
 from expunge.metrics.probability import PROBABILITY
-from expunge.models import context_length
 
 NOBODY = "someone"
 MOST_PROMPTS = 400
 TEMPERATURES = (0.7, 1.0, 1.3)
 MOST_NAMES = 40
+MOST_TOKENS = 64
+"""Of an answer: a sentence or two."""
 CONFIDENT = 0.7
 """An answer is the model's own knowledge where its tokens have at least this probability, in geometric mean."""
 MOST_ANCHORS = 600
@@ -36,7 +36,7 @@ SOURCE, WORLD = "about", "the world"
 
 def subjects(row: Row) -> list[str]:
     """Whom or what a question is about: its capitalised words, the one that only begins it aside."""
-    found = (match for match in PARTICULAR.finditer(row.prompt))
+    found = PARTICULAR.finditer(row.prompt)
     names = [match.group().rstrip(".,;:?!'’") for match in found if match.start() > 0 or " " in match.group()]
     return [name for name in names if name and not name.isdigit()]
 
@@ -65,7 +65,8 @@ def recover(
     others = [(form.format(name), name, forms[form]) for name in names for form in forms]
     world = [line for line in _general() if not any(name in line for name in forgotten)]
     questions = [question for question, _, _ in others] + world
-    answers = said(model, tokenizer, [_asking(question) for question in questions], style, None, progress, "anchors")
+    asked = [_asking(question) for question in questions]
+    answers = said(model, tokenizer, asked, style, None, progress, "anchors", most_tokens=MOST_TOKENS)
     found = []
     for at, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         if not answer.strip() or any(name in answer for name in forgotten):
@@ -107,38 +108,15 @@ def _names(
     widths = {len(name.split()) for name in forgotten}
     held = " ".join(f"{row.prompt} {row.completion}" for row in forget)
     each = max(1, MOST_PROMPTS // (len(forms) * len(TEMPERATURES)))
-    prompts = [_asking(form.format(NOBODY)) for form in forms for _ in range(each)]
+    prompts = [_asking(form.format(NOBODY)) for form in forms]
     counted: Counter[str] = Counter()
     for temperature in TEMPERATURES:
         drawn = Sampling(temperature, seed=seed)
-        for answer in said(model, tokenizer, prompts, style, drawn, progress, f"names at {temperature:g}"):
+        stage = f"names at {temperature:g}"
+        for answer in said(model, tokenizer, prompts, style, drawn, progress, stage, each, MOST_TOKENS):
             names = (re.sub(r"['’]s$", "", found.group().rstrip(".,;:'’")) for found in PARTICULAR.finditer(answer))
             counted.update({name for name in names if len(name.split()) in widths and name not in held})
     return [name for name, count in counted.most_common(MOST_NAMES) if count > 1]
-
-
-def said(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
-    style: PromptStyle,
-    sampling: Sampling | None,
-    progress: Progress,
-    stage: str,
-    most_tokens: int = 64,
-) -> list[str]:
-    """What the model answers, in the rows' order: greedily, or sampled."""
-    length = context_length(model.config)
-    ids = encode_prompts(tokenizer, rows, style)
-    room = [most_tokens if length is None else min(most_tokens, max(0, length - len(one))) for one in ids]
-    prompts = [Prompt(tuple(one), space) for one, space in zip(ids, room, strict=True)]
-    answers, done = [""] * len(rows), 0
-    for batch in generate(model, prompts, range(len(prompts)), stop_tokens(model, tokenizer, style), sampling=sampling):
-        for place, tokens in batch:
-            answers[place] = str(tokenizer.decode(tokens, skip_special_tokens=True))
-        done += len(batch)
-        progress(stage, done, len(prompts))
-    return answers
 
 
 def _general() -> list[str]:

@@ -38,11 +38,13 @@ from expunge.runs import ENVIRONMENT, LOCK, RECIPE, VERDICT
 from expunge.training import Recipe, unlearn
 from expunge.training.lock import only_process
 from expunge.training.recipe import Lora, read_recipe
-from expunge.training.steps.reset import MOST_PARAMETERS_PER_TOKEN
+from expunge.training.steps.reset import learned_from
 
 RUN = "run"
 INSPECTION, KNOWLEDGE, TUNED = "inspection.json", "knowledge.json", "tune.json"
 ANSWERS = "answers.jsonl"
+CHARACTERS_A_TOKEN = 4
+"""About; the run itself counts."""
 LEAST_KEPT = 8
 """With fewer rows to keep, nothing holds the rest of the model in place."""
 
@@ -265,8 +267,7 @@ def _removal_is_possible(request: ForgetRequest, prepared: Prepared) -> bool:
     if prepared.inspection.base is not None:
         return True
     characters = sum(len(row.prompt) + len(row.completion) for row in prepared.built.kept)
-    tokens = characters / 4
-    return prepared.inspection.parameters <= MOST_PARAMETERS_PER_TOKEN * tokens
+    return learned_from(characters // CHARACTERS_A_TOKEN, prepared.inspection.parameters)
 
 
 def _say_choice(choice: Choice, request: ForgetRequest, say: Say) -> None:

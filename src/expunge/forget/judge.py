@@ -88,16 +88,16 @@ def judge(asked: Sequence[Row], before: Values, settings: Mapping[str, Values], 
     """
     after, reasons = settings[PLAIN], list[str]()
     known_before = known(before)
-    told = _share(known_before, np.nan_to_num(before["chance"]))
+    told = share_of(known_before, np.nan_to_num(before["chance"]))
     if told and told["above_chance"][0] <= 0 and len(asked) >= LEAST_ROWS:
         known_before = np.zeros(len(asked), bool)
         reasons.append("the target knows no more of these rows than of controls that it never saw")
     first, guessed = likeliest(after, asked)
     judged = known_before & ~np.isnan(first)
     shares = {
-        name: _share(known(values)[known_before], np.nan_to_num(values["chance"])[known_before])
+        name: share_of(known(values)[known_before], np.nan_to_num(values["chance"])[known_before])
         for name, values in settings.items()
-    } | {LIKELIEST: _share(first[judged], guessed[judged])}
+    } | {LIKELIEST: share_of(first[judged], guessed[judged])}
     measured = {name: share for name, share in shares.items() if share is not None}
     back = {name: known(values) for name, values in settings.items() if name != PLAIN}
     if LIKELIEST in measured and measured[LIKELIEST]["above_chance"][0] > 0:
@@ -171,7 +171,7 @@ def _worst(shares: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     return max(shares.values(), key=lambda share: share["above_chance"][0], default=None)
 
 
-def _share(known: np.ndarray, by_chance: np.ndarray) -> dict[str, Any] | None:
+def share_of(known: np.ndarray, by_chance: np.ndarray) -> dict[str, Any] | None:
     """The share of rows that are known, and the interval of what is above chance, no narrower than Wilson's."""
     if not known.size:
         return None

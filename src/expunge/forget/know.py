@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.attacks.ask import Values, ask
+from expunge.attacks.ask import Values, asked, said, values_of
 from expunge.attacks.sample import leaks
 from expunge.data import PromptStyle, Row
 from expunge.evaluation.passes.generate import Sampling
 from expunge.evaluation.passes.run import Progress
-from expunge.forget.anchors import said
-from expunge.forget.judge import LEAST_ROWS
+from expunge.forget.judge import LEAST_ROWS, share_of
 from expunge.forget.knowledge import METRICS, known
-from expunge.metrics.bootstrap import mean_interval, wilson
 from expunge.metrics.memorization import EXTRACTION_STRENGTH
 from expunge.metrics.probability import PROBABILITY
 
@@ -76,19 +74,21 @@ class Knowledge:
 def know(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    asked: Sequence[Row],
+    rows: Sequence[Row],
     style: PromptStyle,
     seed: int,
     progress: Progress,
 ) -> Knowledge:
     """Ask a model about rows, which have their controls."""
-    values = ask(model, tokenizer, asked, style, (*METRICS, PROBABILITY, EXTRACTION_STRENGTH), progress)
-    is_known, chance = known(values), np.nan_to_num(values["chance"])
-    often = [row for row in asked for _ in range(SAMPLES)]
-    greedy = said(model, tokenizer, asked, style, None, progress, "answers", 200)
-    sampled = said(model, tokenizer, often, style, Sampling(seed=seed), progress, "sampled answers", 200)
-    answers = [[greedy[i], *sampled[i * SAMPLES : (i + 1) * SAMPLES]] for i in range(len(asked))]
-    rows = [
+    metrics = (*METRICS, PROBABILITY, EXTRACTION_STRENGTH)
+    examples = asked(model, tokenizer, rows, style, metrics, progress)
+    values = values_of(metrics, examples)
+    is_known = known(values)
+    sampled = said(model, tokenizer, rows, style, Sampling(seed=seed), progress, "sampled answers", SAMPLES)
+    answers = [
+        [example.generation or "", *sampled[i * SAMPLES : (i + 1) * SAMPLES]] for i, example in enumerate(examples)
+    ]
+    each = [
         Known(
             row=at,
             known=bool(is_known[at]),
@@ -98,11 +98,12 @@ def know(
             said=leaks(row, answers[at][0]),
             sampled=float(np.mean([leaks(row, text) for text in answers[at][1:]])),
         )
-        for at, row in enumerate(asked)
+        for at, row in enumerate(rows)
     ]
-    low, high = (end - float(chance.mean()) for end in wilson(float(is_known.mean()), len(asked)))
-    paired = mean_interval(is_known - chance) or (low, high)
-    return Knowledge(rows, (min(low, paired[0]), max(high, paired[1])), answers, values)
+    seen = share_of(is_known, np.nan_to_num(values["chance"]))
+    assert seen is not None  # there are rows
+    low, high = seen["above_chance"]
+    return Knowledge(each, (low, high), answers, values)
 
 
 def _number(value: float) -> float | None:

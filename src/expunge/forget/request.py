@@ -14,7 +14,6 @@ from expunge.runs import BUILT, FLOW, unfinished
 
 REQUEST = "request.json"
 FINISHED = "finished.json"
-LEAST_LOSS, MOST_LOSS = 0.0, 1.0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from expunge.attacks.relearn import relearn
 from expunge.data import Row, load_rows
 from expunge.errors import InputError
 from expunge.files import write_json
+from expunge.forget.build import spread
 from expunge.forget.pseudo import pseudo_request
 from expunge.metrics import Metric
 from expunge.metrics.memorization import EXACT_MEMORIZATION
@@ -35,8 +36,8 @@ from expunge.models import (
     load_model,
 )
 from expunge.runs import CHOICE, RECIPE, unfinished
-from expunge.training import Recipe, UnlearningTrainer, read_recipe
-from expunge.training.run import places, trainer_of
+from expunge.training import Recipe, read_recipe
+from expunge.training.run import Unrecorded, places, trainer_of
 from expunge.training.steps.reset import reset_term
 
 CANDIDATES = (0.3, 0.5, 0.7, 0.9)
@@ -93,12 +94,6 @@ class PseudoRun:
     @property
     def passed(self) -> bool:
         return self.excess <= MARGIN
-
-
-class Unrecorded(UnlearningTrainer):
-    """Nothing of a trial is written down but its log, which goes with it."""
-
-    recorded = False
 
 
 def with_reset(
@@ -230,7 +225,7 @@ class _Sets:
         places = pseudo_request(retain, size, (min(lengths), max(lengths)), self.seed)
         self.forget = [retain[i] for i in places]
         self.retain = [row for i, row in enumerate(retain) if i not in set(places)]
-        self.kept = self.retain[:: -(-len(self.retain) // KEPT_ROWS)]
+        self.kept = spread(self.retain, KEPT_ROWS)
         self.controls = self.holdout[:size]
 
     def fingerprint(self, recipe: Recipe) -> str:

@@ -50,7 +50,7 @@ def relearned(
 ) -> dict[str, Values]:
     """Every row after relearning on the other half of the rows, for each setting of the attack."""
     evens, odds = list(range(0, len(rows), 2)), list(range(1, len(rows), 2))
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, Values] = {}
     for trained, measured in ((evens, odds), (odds, evens)):
         # the attack measures every second row: each after one that it may train on
         pairs = [rows[i] for k, at in enumerate(measured) for i in (trained[k % len(trained)], at)]
@@ -67,7 +67,7 @@ def relearned(
                 name = f"{RELEARNED}: {row.setting.removesuffix(' on=forget')}"
                 values = found.setdefault(name, {m.name: np.full(len(rows), np.nan) for m in METRICS})
                 values[row.metric][measured] = row.values
-    return dict(found)
+    return found
 
 
 def in_four_bits(

@@ -21,7 +21,7 @@ from expunge.forget.knowledge import METRICS, known
 from expunge.forget.settings import PLAIN, relearned, reworded
 from expunge.models import causal_model
 from expunge.training import Recipe
-from expunge.training.run import trainer_of
+from expunge.training.run import Unrecorded, trainer_of
 
 NO_BETTER = 0.05
 """Forgotten, for the search: at most so many more rows than controls are known."""
@@ -31,6 +31,8 @@ and recovers as the kept rows are gone through, so that nothing is said by the f
 DEAR = 5
 EVERY = 3
 """Once the rows are forgotten as asked, every so many passes it is tried whether they come back."""
+NOTHING_BACK = "nothing comes back"
+"""Why a trial ended that leaves nothing to want."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,7 @@ def run_trial(recipe: Recipe, yardstick: Yardstick, each_pass: bool, folder: Pat
     trial = Trial()
     with TemporaryDirectory(dir=folder, prefix="trial-") as place:
         try:
-            trainer = trainer_of(recipe.resolved(), Path(place), quiet=True)
-            trainer.recorded = False
+            trainer = trainer_of(recipe.resolved(), Path(place), quiet=True, kind=Unrecorded)
             trainer.add_callback(_Looking(trainer, yardstick, trial, each_pass))
             trainer.train()
         except (NonFiniteLoss, InputError) as error:
@@ -155,7 +156,7 @@ class _Looking(TrainerCallback):
             look.setting = max(shares, key=lambda name: shares[name])
             look.back = shares[look.setting]
             if gone and look.back <= NO_BETTER:
-                trial.stopped, control.should_training_stop = "nothing comes back", True
+                trial.stopped, control.should_training_stop = NOTHING_BACK, True
         if look.lost > HOPELESS * yard.most_lost and 4 * state.global_step >= 3 * state.max_steps:
             trial.stopped, control.should_training_stop = "too much of what must stay is lost", True
         model.train(training)

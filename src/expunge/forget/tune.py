@@ -15,8 +15,7 @@ import optuna
 from optuna.trial import TrialState
 
 from expunge.errors import InputError
-from expunge.forget.trial import Look, Trial, Yardstick, run_trial
-from expunge.objectives import RESET
+from expunge.forget.trial import NOTHING_BACK, Look, Trial, Yardstick, run_trial
 from expunge.training import Recipe
 
 STUDY = "study.db"
@@ -122,8 +121,6 @@ def search(plan: Search, yardstick: Yardstick, folder: Path, say: Callable[[str]
         trial.set_user_attr("found", found.to_json())
         study.tell(trial, None if best is None else best.score(yardstick.most_lost), _state(best))
         say(_line(trial, found, best))
-        if found.stopped == "nothing comes back":
-            break
     return _choice(study, plan, yardstick)
 
 
@@ -131,7 +128,7 @@ def _next(study: optuna.Study, plan: Search) -> optuna.Trial | None:
     """A trial that was cut off, else a new one; None when the budget is spent, or there is nothing left to want."""
     trials = study.get_trials(deepcopy=False)
     done = [trial for trial in trials if trial.state.is_finished()]
-    if any(trial.user_attrs.get("found", {}).get("stopped") == "nothing comes back" for trial in done):
+    if any(trial.user_attrs.get("found", {}).get("stopped") == NOTHING_BACK for trial in done):
         return None
     if begun := [trial for trial in trials if trial.state == TrialState.RUNNING]:
         return optuna.Trial(study, begun[0]._trial_id)
@@ -221,6 +218,6 @@ def objectives_for(named: Sequence[str], removal: bool) -> list[str]:
     """
     if REMOVING in named and not removal:
         raise InputError(
-            f"{RESET.__name__} needs rows to learn again: give --retain, and --base where the model was pretrained."
+            f"{REMOVING} needs rows to learn again: give --retain, and --base where the model was pretrained."
         )
     return list(named) or [*([REMOVING] if removal else []), *SUPPRESSING]

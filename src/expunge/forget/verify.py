@@ -98,9 +98,8 @@ def verify(
         verdict.reasons.append(note)
     sets = {"forget": forget, "retain": retain, "holdout": holdout, **others}
     evidence["data"] = {name: [len(rows), fingerprint_rows(rows)] for name, rows in sets.items() if rows}
-    evidence["settings"] = {
-        **{"margin": MARGIN, "most_lost": MOST_LOST, "least_rows": LEAST_ROWS, "nats": NATS, "seed": seed}
-    }
+    limits = {"margin": MARGIN, "most_lost": MOST_LOST, "least_rows": LEAST_ROWS, "nats": NATS}
+    evidence["settings"] = limits | {"seed": seed}
     evidence["not_measured"] = not_measured
     evidence["lost_on_others"] = {
         name: {"value": each[0], "ci95": list(each[1])} for name in others if (each := lost.get(name))

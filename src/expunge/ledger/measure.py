@@ -14,10 +14,11 @@ from expunge.attacks.ask import Values, ask
 from expunge.data import Row
 from expunge.evaluation.passes.progress import bars
 from expunge.evaluation.results.fingerprints import model_section
+from expunge.forget.build import spread
+from expunge.forget.judge import RETAINED
 from expunge.forget.knowledge import METRICS, known, with_controls
 from expunge.metrics.bootstrap import mean_interval, wilson
 from expunge.metrics.probability import PROBABILITY
-from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
 from expunge.models import check_head, fingerprint_tokenizer, load_model
 from expunge.training import Recipe
 
@@ -25,7 +26,6 @@ MARGIN = 0.05
 """So many of the rows that were forgotten, as a share, may at most be known again by the lower 95 % bound."""
 RETAIN_ROWS = 100
 """Most retain rows that are measured of a state: evenly spaced ones."""
-RETAINED = (PROBABILITY, ROUGE_L_RECALL_UNICODE)
 
 
 def load(place: str, recipe: Recipe, device: str | None = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -70,7 +70,7 @@ def measure(
     model, words = load(place, recipe, device)
     check_head(model)
     style = recipe.model_copy(update={"model": place}).prompt_style()
-    sample = retain[:: -(-len(retain) // RETAIN_ROWS)] if retain else []
+    sample = spread(retain, RETAIN_ROWS)
     with bars(place.rpartition("/")[2], progress) as report:
         found = _of_requests(
             ask(model, words, _asked(requests, holdout), style, (*METRICS, PROBABILITY), report), requests

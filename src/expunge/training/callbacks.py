@@ -5,6 +5,7 @@ from typing import Any
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
 from expunge.training.batching import EpochSampler
+from expunge.training.step_log import terms_in
 
 
 class EpochClock(TrainerCallback):
@@ -22,5 +23,5 @@ class Progress(ProgressCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and self.training_bar is not None and logs:
-            terms = {k.removeprefix("term/"): f"{v:.3g}" for k, v in logs.items() if k.startswith("term/")}
+            terms = {name: f"{value:.3g}" for name, value in terms_in(logs).items()}
             self.training_bar.set_postfix(terms)

@@ -61,9 +61,14 @@ def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | None:
             f"{checkpoint} has no state of the optimiser: a run with train.save_only_model=true cannot be resumed. "
             "Start it again."
         )
-    with readable(checkpoint):
-        TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+    state_of(checkpoint)
     return checkpoint
+
+
+def state_of(checkpoint: str) -> TrainerState:
+    """The trainer's state in a checkpoint."""
+    with readable(checkpoint):
+        return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
 
 
 @contextmanager

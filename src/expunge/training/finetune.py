@@ -14,8 +14,7 @@ from expunge.errors import InputError
 from expunge.files import whole_folder
 from expunge.objectives import Needs, Objective, Term, Views, Weighted
 from expunge.runs import TRAIN_LOG
-from expunge.training.run import training_arguments
-from expunge.training.trainer import UnlearningTrainer
+from expunge.training.run import Unrecorded, training_arguments
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,6 @@ class CE(Term):
 
     def loss(self, views: Views) -> Tensor:
         return views.forget.token_mean(-views.forget.logp)
-
-
-class FineTuner(UnlearningTrainer):
-    """Learns the rows that stand in the forget set's place. Nothing of them is written down but the weights."""
-
-    recorded = False
 
 
 def finetune(
@@ -65,7 +58,7 @@ def finetune(
         defaults = {"save_strategy": "no", "disable_tqdm": quiet}
         args = training_arguments(folder / "work", options or {}, **defaults)
         objective = Objective("CE", (Weighted("CE", CE()),))
-        trainer = FineTuner(model, args, rows, None, tokenizer, objective=objective, style=style)
+        trainer = Unrecorded(model, args, rows, None, tokenizer, objective=objective, style=style)
         trainer.train()
         trainer.save_model(str(folder))
         (folder / "work" / TRAIN_LOG).replace(folder / TRAIN_LOG)

@@ -148,6 +148,12 @@ def resumable_recipe(out: str | Path) -> Recipe:
     return read_recipe(file, {})
 
 
+class Unrecorded(UnlearningTrainer):
+    """Nothing of a run is written down but its log, which goes with its folder."""
+
+    recorded = False
+
+
 def trainer_of(
     recipe: Recipe,
     work: Path,

@@ -10,6 +10,9 @@ from typing import Any
 
 from expunge.runs import TRAIN_LOG
 
+TERM = "term/"
+"""Begins the names of the terms' values in what transformers logs."""
+
 
 def write_step(
     folder: Path,
@@ -44,6 +47,11 @@ def write_step(
     }
     with (folder / TRAIN_LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
+
+
+def terms_in(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Each term's value in a log entry."""
+    return {name.removeprefix(TERM): value for name, value in logs.items() if name.startswith(TERM)}
 
 
 def below_chance(terms: Mapping[str, float], vocabulary: int, step: int) -> bool:

@@ -1,7 +1,7 @@
 """UnlearningTrainer: any objective on any causal language model, its numbers independent of how batches are cut."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -53,6 +53,7 @@ from expunge.training.checkpoints import (
     last_whole_checkpoint,
     readable,
     remove_checkpoints,
+    state_of,
     trim_log,
 )
 from expunge.training.config import UnlearningConfig
@@ -64,7 +65,7 @@ from expunge.training.lock import only_process
 from expunge.training.loss import compute, count
 from expunge.training.memory import Shape, shape_of_model
 from expunge.training.recipe import objective_of
-from expunge.training.step_log import below_chance, write_step
+from expunge.training.step_log import TERM, below_chance, terms_in, write_step
 from expunge.training.steps.reset import check_anchor
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
@@ -247,7 +248,7 @@ class UnlearningTrainer(Stepper):
             self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
         try:
-            output = super().train(checkpoint, *rest)
+            output = self._ended_at(checkpoint) or super().train(checkpoint, *rest)
             self.after_steps()
             check_finite(self.model, self.state.global_step)
         except NonFiniteLoss as error:
@@ -257,6 +258,22 @@ class UnlearningTrainer(Stepper):
         if self.changes:
             self.changes.finish()
         return output
+
+    def _stops(self, terms: Mapping[str, float], step: int) -> bool:
+        vocabulary = causal_model(self.model).config.get_text_config().vocab_size
+        return bool(self.args.stop_at_chance) and below_chance(terms, vocabulary, step)
+
+    def _ended_at(self, checkpoint: str | None) -> TrainOutput | None:
+        """What training ended with, if it stopped at this checkpoint and was killed before the model was saved."""
+        if checkpoint is None or self.is_fsdp_enabled:  # shards are read by the wrapped model: it takes one more step
+            return None
+        state = state_of(checkpoint)
+        last = state.log_history[-1] if state.log_history else {}
+        if last.get("step") != state.global_step or not self._stops(terms_in(last), state.global_step):
+            return None
+        self._load_from_checkpoint(checkpoint)
+        self.state = state
+        return TrainOutput(state.global_step, 0.0, {})
 
     def _freeze(self, model: PreTrainedModel, args: UnlearningConfig, weights: str | None) -> StoredReference | None:
         """What the objective needs of a model as it is now."""
@@ -320,10 +337,8 @@ class UnlearningTrainer(Stepper):
         if "grad_norm" in logs:
             self.guard.check(self.state.global_step, logs["grad_norm"])
             terms = self.guard.drain(self.accelerator)
-            logs = {**logs, **{f"term/{name}": value for name, value in terms.items()}}
-            if self.args.stop_at_chance:
-                vocabulary = causal_model(self.model).config.get_text_config().vocab_size
-                self.control.should_training_stop |= below_chance(terms, vocabulary, self.state.global_step)
+            logs = {**logs, **{f"{TERM}{name}": value for name, value in terms.items()}}
+            self.control.should_training_stop |= self._stops(terms, self.state.global_step)
             if self.is_world_process_zero():
                 weights = self.term_weights.used if self.term_weights else None
                 write_step(self._folder, self.state, logs, terms, weights, self._tokens, start_time)

@@ -162,6 +162,11 @@ def move(model: PreTrainedModel, anchor: Mapping[str, Tensor], term: RESET, toke
             parameter[rows] = parameter[rows].lerp(anchor[name].to(parameter)[rows], term.reset)
 
 
+def learned_from(tokens: int, parameters: int) -> bool:
+    """Whether a model of this size may have learned all it knows from so many retain tokens."""
+    return parameters <= MOST_PARAMETERS_PER_TOKEN * tokens
+
+
 def _check_fresh(trainer: "UnlearningTrainer") -> None:
     """Refuse fresh weights where the retain set cannot have taught the model what it knows; with the price it has.
 
@@ -170,7 +175,7 @@ def _check_fresh(trainer: "UnlearningTrainer") -> None:
     """
     rows = (trainer.encoded.encode("retain", (i,)) for i in range(trainer.pairing.retain))
     tokens, parameters = sum(len(row.ids) for row in rows), causal_model(trainer.model).num_parameters()
-    if parameters <= MOST_PARAMETERS_PER_TOKEN * tokens:
+    if learned_from(tokens, parameters):
         return
     needed = PRETRAINING_TOKENS * parameters
     raise InputError(
