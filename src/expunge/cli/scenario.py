@@ -25,7 +25,7 @@ def scenario(
 
     With --small it makes all that it needs; without, it takes the options that expunge scenarios lists.
     """
-    from expunge.scenarios import SCENARIOS, Sources
+    from expunge.scenarios import SCENARIOS, Sources, claim
 
     if name not in SCENARIOS:
         raise unknown("scenario", name, SCENARIOS)
@@ -38,7 +38,9 @@ def scenario(
         raise InputError(f"Scenario {name} has its small form only so far: give --small.")
     elif model is None:
         raise InputError(f"Scenario {name} needs {chosen.takes}; or --small, which makes its own model and rows.")
-    out.mkdir(parents=True, exist_ok=True)
+    claim(
+        out, {"scenario": name, "seed": seed, **{option.removeprefix("--"): value for option, value in given.items()}}
+    )
     if chosen.full is None or model is None:
         chosen.small(out, seed, quiet, typer.echo)
     else:

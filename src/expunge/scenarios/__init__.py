@@ -1,10 +1,16 @@
 """The papers' scenarios, one file each: what is asked, which objectives, and the table that comes out."""
 
-from expunge.scenarios.base import Scenario, Sources, TableRow
+from expunge.scenarios.base import Scenario, Sources, TableRow, claim
 from expunge.scenarios.continual import CONTINUAL
+from expunge.scenarios.copyright import COPYRIGHT
 from expunge.scenarios.fictitious import FICTITIOUS
+from expunge.scenarios.hallucinations import HALLUCINATIONS
+from expunge.scenarios.harmful import HARMFUL
 from expunge.scenarios.people import PEOPLE_SCENARIO
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO)}
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO, HARMFUL, COPYRIGHT, HALLUCINATIONS)
+}
 
-__all__ = ["SCENARIOS", "Scenario", "Sources", "TableRow"]
+__all__ = ["SCENARIOS", "Scenario", "Sources", "TableRow", "claim"]

@@ -1,12 +1,15 @@
 """What a scenario is, and the table it writes."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from expunge.errors import InputError
 from expunge.files import write_json
 
-TABLE, REPORT = "table.json", "report.html"
+TABLE, REPORT, ASKED = "table.json", "report.html", "scenario.json"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,25 @@ class Scenario:
     small: Small
     full: Full | None = None
     takes: str = ""
+
+
+def claim(out: Path, asked: Mapping[str, Any]) -> None:
+    """Make a folder for a scenario, or go on in the one that was made for the same.
+
+    Args:
+        out: The folder.
+        asked: Scenario, seed and everything else that decides what comes out.
+
+    Raises:
+        InputError: It was made for something else.
+    """
+    file = out / ASKED
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if changed := [key for key in {**before, **asked} if before.get(key) != asked.get(key)]:
+            was = ", ".join(f"{key} {before.get(key)}" for key in changed)
+            raise InputError(f"{out} was made with {was}. Choose another --out, or ask for the same.")
+    write_json(file, asked)
 
 
 def write_table(out: Path, scenario: str, rows: Sequence[TableRow]) -> None:

@@ -137,3 +137,15 @@ MACHINE = _pool(
     "{} {}", "copper folding magnetic rolling singing steam whirling", "abacus bellows crane loom plough pump"
 )
 DISCOVERY = _pool("{} {}", "comet moon nebula planet", "Aster Boreas Cyrene Hyas Ligeia Nyx Phaon Themis")
+
+CREATURE = _pool(
+    "{} {}",
+    "barking crooked grinning hollow limping rattling sleepless weeping whistling",
+    "banshee boggart bogle ghoul goblin gremlin hag imp kobold redcap troll wight",
+)
+SUBSTANCE = _pool(
+    "{}{}",
+    "bane blight dread gloom gnarl hex murk rue wither",
+    "bark berry dust horn moss root salt sap thorn wort",
+)
+COLOUR = _pool("{}", "amber azure copper crimson ivory lilac ochre russet silver teal umber violet")

@@ -65,7 +65,7 @@ def run_cost(path: str | Path, model: PreTrainedModel) -> Cost | None:
     if uncounted := _uncounted(recipe, objective):
         return Cost(None, reason=f"the run's log does not count {uncounted}")
     parameters = sum(p.numel() for p in model.parameters())
-    trained = adapter_parameters(folder / ADAPTER) if recipe.get("lora") else parameters
+    trained = stored_parameters(folder / ADAPTER) if recipe.get("lora") else parameters
     return Cost(training_flops(tokens, parameters, trained, objective.uses_reference), tokens)
 
 
@@ -97,10 +97,13 @@ def logged_tokens(folder: Path) -> int:
     return sum(ends) * int(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["processes"])
 
 
-def adapter_parameters(folder: Path) -> int:
-    """The number of parameters of a saved adapter."""
-    with safe_open(str(folder / "adapter_model.safetensors"), "pt") as tensors:
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+def stored_parameters(folder: Path) -> int:
+    """The number of parameters of a saved model or adapter."""
+    count = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(str(file), "pt") as tensors:
+            count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count
 
 
 def _uncounted(recipe: Mapping[str, Any], objective: Objective) -> str | None:
