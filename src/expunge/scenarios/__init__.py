@@ -9,8 +9,7 @@ from expunge.scenarios.harmful import HARMFUL
 from expunge.scenarios.people import PEOPLE_SCENARIO
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO, HARMFUL, COPYRIGHT, HALLUCINATIONS)
+    scenario.name: scenario for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO, HARMFUL, COPYRIGHT, HALLUCINATIONS)
 }
 
 __all__ = ["SCENARIOS", "Scenario", "Sources", "TableRow", "claim"]
