@@ -18,6 +18,7 @@ TESTS := test test-slow faults
 
 # Two test workers share the cores; a worker that starts a thread per core as well makes both slower.
 $(TESTS): export OMP_NUM_THREADS := 1
+# The slow tests of a file share models that take long to make: one worker makes them once.
 # Tests make their own models and data; nothing may come from a model hub.
 $(TESTS): export HF_HUB_OFFLINE := 1
 
@@ -36,7 +37,7 @@ test: $(VENV)/installed  ## Run the tests, but for those that take long.
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/installed  ## Run the tests that take long, but for those of `make faults`.
-	$(BIN)/python -m pytest -m "slow and not fault" -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not fault" -n $(WORKERS) --dist loadfile --durations 20 $(ARGS)
 
 faults: $(VENV)/installed  ## Kills, full disks, bad input, edits, planted code: a table.
 	$(BIN)/python -m pytest tests/faults --tb short $(ARGS)

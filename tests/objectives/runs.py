@@ -32,6 +32,7 @@ SETTINGS = {
     "separate states": {"separate_states": True},
     "saliency": {"salient_share": 0.5},
     "negation": {"negate": 0.5},
+    "chip": {"chip": 0.5},
 }
 RUNS = (*TERMS, *SETTINGS)
 

@@ -46,6 +46,7 @@ def ask(
     style: PromptStyle = PromptStyle(),
     metrics: Sequence[Metric] = KNOWN,
     progress: Progress = no_progress,
+    most_tokens: int = MAX_TOKENS,
 ) -> Values:
     """Measure metrics on every row, through the passes that `expunge eval` runs.
 
@@ -56,8 +57,9 @@ def ask(
         style: how conversations are written.
         metrics: what to measure.
         progress: told after each batch.
+        most_tokens: limit of a greedy answer.
     """
-    return values_of(metrics, asked(model, tokenizer, rows, style, metrics, progress))
+    return values_of(metrics, asked(model, tokenizer, rows, style, metrics, progress, most_tokens))
 
 
 def asked(
@@ -67,9 +69,10 @@ def asked(
     style: PromptStyle,
     metrics: Sequence[Metric],
     progress: Progress,
+    most_tokens: int = MAX_TOKENS,
 ) -> list[Example]:
     """What the metrics of `ask` are computed from, row by row: a generated answer too, where one of them needs it."""
-    suite = suite_of(metrics)
+    suite = suite_of(metrics, most_tokens)
     work = plan(suite, {"forget": rows}, tokenizer, context_length(model.config), style)
     return run(model, tokenizer, suite, rows, work, style, progress)
 
@@ -119,9 +122,9 @@ def said(
     return answers
 
 
-def suite_of(metrics: Sequence[Metric]) -> Suite:
+def suite_of(metrics: Sequence[Metric], most_tokens: int = MAX_TOKENS) -> Suite:
     """A suite of one set, the forget set, with these metrics."""
-    return Suite("attacks", "expunge", "does it come back?", (FORGET,), tuple(metrics), MAX_TOKENS, False)
+    return Suite("attacks", "expunge", "does it come back?", (FORGET,), tuple(metrics), most_tokens, False)
 
 
 def rows_of(attack: str, setting: str, role: Role, values: Values, before: Values | None = None) -> list[AttackRow]:

@@ -14,7 +14,7 @@ from transformers.trainer_utils import SaveStrategy
 from transformers.training_args import OptimizerNames
 
 from expunge.errors import InputError, unknown
-from expunge.limits import Count, Finite, NotNegative, Positive, Seed, Share
+from expunge.limits import Count, Finite, Index, NotNegative, Positive, Seed, Share
 
 # Settings of transformers' that would change nothing, or not what they say: what to do in their place.
 _MEASURING = "nothing is measured in training; measure the finished run with `expunge eval`"
@@ -45,6 +45,8 @@ GO_WITH = {
     "gru_smoothing": ("gradient", "gru"),
     "sharpness_radius": ("gradient", "sharpness"),
     "noise_scale": ("noise", "0.5"),
+    "chip_energy": ("chip", "0.1"),
+    "chip_layers": ("chip", "0.1"),
     "save_steps": ("save_strategy", "steps"),
     "logging_steps": ("logging_strategy", "steps"),
 }
@@ -57,7 +59,7 @@ def _whole(epochs: float) -> float:
 
 
 def _some_steps(steps: int) -> int:
-    if steps < 1 and steps != -1:
+    if steps < -1:
         raise ValueError("use a number of steps, or -1 for as many as the epochs take")
     return steps
 
@@ -106,6 +108,11 @@ class UnlearningConfig(TrainingArguments):
         noise: Before training, replace this share of every matrix by fresh noise; the model as it was is the
             reference. With DISTILL+KL: UNDO (2506.06278).
         noise_scale: Scale of that noise.
+        chip: Before training, project what marks forget rows out of this share of the feed-forward neurons (CHIP,
+            2512.09867), which has no training: max_steps=0, with an objective that has retain rows, e.g. GA+GD.
+        chip_energy: Share of the energy of the directions that are projected out.
+        chip_layers: First and last of the decoder layers that are changed, from 0; default: all.
+        max_steps: Stop after so many steps; -1: as many as the epochs take; 0: none, the weights change by rules alone.
         train_sampling_strategy: Which rows share an optimiser step: "random"; "group_by_length", rows of similar
             length, the longest first; "sequential", as they stand in the forget set. Within a step rows are always
             distributed over micro-batches by length, which changes no number.
@@ -130,6 +137,9 @@ class UnlearningConfig(TrainingArguments):
     salient_share: Share | None = None
     noise: Share = 0.0
     noise_scale: NotNegative = 0.1
+    chip: Share | None = None
+    chip_energy: Share = 0.95
+    chip_layers: tuple[Index, Index] | None = None
     negate: Finite | None = None
     compile_functions: bool = False
 
@@ -167,9 +177,12 @@ class UnlearningConfig(TrainingArguments):
         for name in IGNORED:
             _refuse_ignored(name, getattr(self, name))
         for name, (other, choice) in GO_WITH.items():
-            off = not self.noise if other == "noise" else getattr(self, other) not in (choice, "no")
+            number = other in ("noise", "chip")
+            off = not getattr(self, other) if number else getattr(self, other) not in (choice, "no")
             if off and getattr(self, name) != _defaults()[name]:
                 raise InputError(f"train.{name} would be ignored: it requires train.{other}={choice}.")
+        if self.max_steps == 0 and not (self.chip or self.noise):
+            raise InputError("train.max_steps=0 leaves the model as it is: it requires train.chip or train.noise.")
         self.given = {name: getattr(self, name) for name, value in _defaults().items() if getattr(self, name) != value}
         try:
             super().__post_init__()
@@ -222,6 +235,8 @@ class UnlearningConfig(TrainingArguments):
                 f"train.dataloader_drop_last drops a step of fewer than {self.rows_per_step} rows, and a pass "
                 f"has {rows}: nothing would be trained. Lower train.gradient_accumulation_steps."
             )
+        if self.max_steps == 0:
+            return 1
         return -(-self.max_steps // steps) if self.max_steps > 0 else int(self.num_train_epochs)
 
 

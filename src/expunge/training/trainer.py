@@ -264,7 +264,9 @@ class UnlearningTrainer(Stepper):
         return bool(self.args.stop_at_chance) and below_chance(terms, vocabulary, step)
 
     def _ended_at(self, checkpoint: str | None) -> TrainOutput | None:
-        """What training ended with, if it stopped at this checkpoint and was killed before the model was saved."""
+        """What training ended with, if no step is asked for, or it stopped here and was killed before it was saved."""
+        if self.args.max_steps == 0:  # to transformers, as many as the epochs take
+            return TrainOutput(0, 0.0, {})
         if checkpoint is None or self.is_fsdp_enabled:  # shards are read by the wrapped model: it takes one more step
             return None
         state = state_of(checkpoint)

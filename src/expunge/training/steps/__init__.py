@@ -4,6 +4,7 @@ To add one: write its file and its options in `UnlearningConfig`, and add it to 
 """
 
 from expunge.training.steps.base import Rule
+from expunge.training.steps.chip import Chip
 from expunge.training.steps.gru import GRU
 from expunge.training.steps.negation import Negation
 from expunge.training.steps.noise import Noise
@@ -13,6 +14,6 @@ from expunge.training.steps.sharpness import Sharpness
 from expunge.training.steps.two_states import TwoStates
 
 # What happens before training happens in this order, what happens after it too.
-RULES: tuple[type[Rule], ...] = (Noise, Reset, Saliency, GRU, Sharpness, TwoStates, Negation)
+RULES: tuple[type[Rule], ...] = (Noise, Reset, Chip, Saliency, GRU, Sharpness, TwoStates, Negation)
 
 __all__ = ["RULES", "Rule"]

@@ -1,0 +1,98 @@
+"""Gap, leak by class of fact and the ladder of `expunge scenario medforget`, from its tables.
+
+    python benchmarks/medforget_figure.py OUT/table.json [OUT-2/table.json ...] --figure docs/images/medforget.svg
+
+Several tables are seeds of one another: means are drawn. Prints the tables of docs/medforget.md too.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+LEVELS = ("institution", "patient", "study", "section")
+CLASSES = ("independent", "correlated", "repeated", "inherited")
+RUNGS = ("bare question", "+ institution", "+ patient", "+ study date", "+ retained sibling sections")
+COLUMNS = {
+    "forget": "forget/score",
+    "retain": "retain/score",
+    "gap": "gap/score",
+    "gap, ROUGE-L": "gap/rougeL_recall",
+    **{f"leak, {kind}": f"leak/{kind}/choice" for kind in CLASSES},
+    "said": "leak/independent/said",
+    "s": "seconds",
+}
+
+
+def read(files):
+    """Means over the tables: value by (method, metric); methods as they stand."""
+    values = defaultdict(list)
+    for file in files:
+        for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
+            values[row["method"], row["metric"]].append(row["value"])
+    return {key: mean(each) for key, each in values.items()}, list(dict.fromkeys(method for method, _ in values))
+
+
+def print_tables(values, methods, levels):
+    for level in levels:
+        print(f"\n### One {level}\n\n| method | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}")
+        for method in methods:
+            cells = [values.get((method, f"{level}/{metric}")) for metric in COLUMNS.values()]
+            print(f"| {method} | {' | '.join('' if cell is None else f'{cell:.2f}' for cell in cells)} |")
+    for metric in ("exact_match", "rank"):
+        print(f"\n{metric}\n\n| level | method | {' | '.join(RUNGS)} |\n|---|---|{'---:|' * len(RUNGS)}")
+        for level in levels:
+            for method in methods:
+                found = [values[method, f"{level}/ladder/{metric}/{rung}"] for rung in RUNGS]
+                print(f"| {level} | {method} | {' | '.join(f'{value:.2f}' for value in found)} |")
+
+
+def draw(values, methods, levels, file):
+    """A column for each level: the gap, the leak by class, and the ladder."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams.update({"svg.hashsalt": "medforget", "svg.fonttype": "none", "font.size": 9})
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        3, len(levels), figsize=(2.6 * len(levels) + 1, 8.5), layout="constrained", sharey="row"
+    )
+    places = range(len(methods))
+    for (gaps, leaks, ladder), level in zip(panels.T, levels, strict=True):
+        gaps.barh(places, [values[method, f"{level}/gap/score"] for method in methods], color="C0")
+        gaps.set(title=f"one {level}", xlim=(-0.1, 1), xlabel="gap: retain − forget")
+        for number, kind in enumerate(CLASSES):
+            at = [place + 0.18 * (number - 1.5) for place in places]
+            leaks.plot(
+                [values[m, f"{level}/leak/{kind}/choice"] for m in methods], at, "osD^"[number], ms=5, label=kind
+            )
+        leaks.axvline(0, color="grey", lw=1)
+        leaks.set(xlim=(-1.05, 1.05), xlabel="leak of choices")
+        for method in methods:
+            ranks = [values[method, f"{level}/ladder_leak/rank/{rung}"] for rung in RUNGS]
+            ladder.plot(range(1, 1 + len(RUNGS)), ranks, ".-", lw=1.2, label=method)
+        ladder.set(xticks=range(1, 1 + len(RUNGS)), xlabel="rung of the ladder")
+    for axes in panels[:2, 0]:
+        axes.set_yticks(places, methods)
+        axes.invert_yaxis()
+    panels[2, 0].set_ylabel("rank minus the retain model's\n(below 0: a leak)")
+    panels[1, -1].legend(frameon=False, fontsize=7, bbox_to_anchor=(1, 1), loc="upper left")
+    panels[2, -1].legend(frameon=False, fontsize=7, bbox_to_anchor=(1, 1), loc="upper left")
+    figure.savefig(file, metadata={"Date": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("--figure", type=Path, required=True, help="draw it here, as SVG")
+    given = parser.parse_args()
+    values, methods = read(given.tables)
+    levels = [level for level in LEVELS if any(metric.startswith(f"{level}/") for _, metric in values)]
+    print_tables(values, methods, levels)
+    draw(values, methods, levels, given.figure)
+
+
+if __name__ == "__main__":
+    main()
