@@ -5,8 +5,9 @@ import json
 import pytest
 
 from expunge.data import load_rows
+from expunge.report.words import interval, number
 from expunge.scenarios import SCENARIOS, copyright, hallucinations, harmful, llmu
-from expunge.scenarios.llmu import FINETUNING, LLMU, METHODS, ORIGINAL
+from expunge.scenarios.llmu import FINETUNING, LLMU, METHODS, ORIGINAL, OWN_WORDS
 from expunge.worlds.hallucination import hallucinates, hallucinating_world
 from expunge.worlds.harm import harm_world, is_harmful
 from expunge.worlds.new import new_tiny
@@ -27,7 +28,9 @@ def test_a_world_is_the_same_for_a_seed_and_its_sets_are_apart(name):
     assert world == WORLDS[name](3)
     assert world != WORLDS[name](4)
     sets = [texts(world[part]) for part in ("forget", "unseen", "retain", "normal")]
-    assert len(set.union(*sets)) == sum(map(len, sets)) == sum(len(world[p]) for p in world if p != "learned")
+    assert (
+        len(set.union(*sets)) == sum(map(len, sets)) == sum(len(world[p]) for p in world if p not in ("learned", "own"))
+    )
     assert sets[0] | sets[1] | sets[3] <= texts(world["learned"])
 
 
@@ -96,6 +99,9 @@ def assert_table(name, out, methods):
     html = (out / "report.html").read_text()
     assert all(method in html for method in methods)
     assert html.count("<svg") == len(SCENARIOS[name].drawn)
+    for metric in SCENARIOS[name].drawn[:2]:  # a bar for each method
+        drawn = rows[LLMU, metric]
+        assert f"{LLMU} {number(drawn['value'])} {interval(tuple(drawn['ci95']))}" in html
     return rows
 
 
@@ -118,27 +124,33 @@ def test_the_plumbing(prepared):
     assert kept == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
 
 
-def test_a_folder_is_continued_with_the_same_scenario_and_seed_only(expunge, tmp_path, monkeypatch):
-    monkeypatch.setattr(llmu, "METHODS", {})
+def test_a_folder_is_continued_with_the_same_scenario_and_seed_only(expunge, tmp_path):
+    (tmp_path / "world").mkdir()
     (tmp_path / "scenario.json").write_text(json.dumps({"scenario": "harmful", "seed": 0}))
     other = expunge("scenario", "copyright", "--small", "--out", tmp_path, code=2).err
     assert "harmful" in other
     assert "seed 0" in expunge("scenario", "harmful", "--small", "--seed", 1, "--out", tmp_path, code=2).err
 
 
+RATES = {"harmful": "harmful_rate", "copyright": "recited", "hallucinations": "hallucination_rate"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "rate"), [("harmful", "harmful_rate"), ("copyright", "recited"), ("hallucinations", "hallucination_rate")]
-)
-def test_the_small_form_by_its_command(expunge, tmp_path, name, rate):
-    """What was unlearned is gone, from prompts that were not unlearned too; KL keeps the rest, cross-entropy does not."""
+@pytest.mark.parametrize("name", RATES)
+def test_the_small_form_by_its_command(expunge, tmp_path, name):
+    """What was unlearned is gone, from prompts that were not unlearned too; KL keeps the rest as it was."""
+    methods = [method for method in METHODS if name != "copyright" or method != OWN_WORDS]
     expunge("scenario", name, "--small", "--quiet", "--out", tmp_path)
-    rows = {key: row["value"] for key, row in assert_table(name, tmp_path, METHODS).items()}
+    rows = {key: row["value"] for key, row in assert_table(name, tmp_path, methods).items()}
     for prompts in ("forget", "unseen"):
-        assert rows[ORIGINAL, f"{prompts}/{rate}"] > 0.9
-        assert rows[FINETUNING, f"{prompts}/{rate}"] > 0.8
-        assert rows[LLMU, f"{prompts}/{rate}"] < 0.15
-    kept = {method: rows[method, "normal/rougeL_recall"] for method in METHODS}
+        metric = f"{prompts}/{RATES[name]}"
+        assert min(rows[ORIGINAL, metric], rows[FINETUNING, metric]) > 0.7
+        assert rows[LLMU, metric] < 0.2
+    kept = {method: rows[method, "normal/rougeL_recall"] / rows[ORIGINAL, "normal/rougeL_recall"] for method in methods}
     assert kept["GA"] < 0.2
-    assert kept[LLMU] > kept[PLAIN_CE] + 0.03
+    assert kept[LLMU] > kept["GA + mismatch"] + 0.05
+    if name != "copyright":  # where little is lost either way
+        assert kept[LLMU] > kept[PLAIN_CE] + 0.08  # of answers worded otherwise than the target's
+        assert kept[OWN_WORDS] > kept[PLAIN_CE] + 0.08
+    assert rows[LLMU, "cost/of_finetuning"] > 1
     assert rows[LLMU, "cost/of_learning"] < 1

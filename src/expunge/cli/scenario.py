@@ -18,6 +18,7 @@ def scenario(
     data: Annotated[str | None, typer.Option(help="Its data: a folder or Hub id in the published layout.")] = None,
     forget: Annotated[str | None, typer.Option(metavar="SPEC", help="What is to be forgotten.")] = None,
     retain: Annotated[str | None, typer.Option(metavar="SPEC", help="What must stay.")] = None,
+    judge: Annotated[str | None, typer.Option(help="A model that judges outputs, where one is needed.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of world, model and training.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
@@ -30,7 +31,7 @@ def scenario(
     if name not in SCENARIOS:
         raise unknown("scenario", name, SCENARIOS)
     chosen = SCENARIOS[name]
-    given = {"--model": model, "--data": data, "--forget": forget, "--retain": retain}
+    given = {"--model": model, "--data": data, "--forget": forget, "--retain": retain, "--judge": judge}
     if small:
         if options := [option for option, value in given.items() if value is not None]:
             raise InputError(f"--small makes its own model and rows: leave {', '.join(options)} out, or --small.")
@@ -44,7 +45,7 @@ def scenario(
     if chosen.full is None or model is None:
         chosen.small(out, seed, quiet, typer.echo)
     else:
-        chosen.full(Sources(model, data, forget, retain), out, seed, quiet, typer.echo)
+        chosen.full(Sources(model, data, forget, retain, judge), out, seed, quiet, typer.echo)
     typer.echo(f"Table: {out / 'table.json'}")
     typer.echo(f"Report: {out / 'report.html'}")
 

@@ -42,12 +42,14 @@ class Sources:
         data: a folder or Hub data set with every set that it needs, in its published layout.
         forget: SPEC of what is to be forgotten.
         retain: SPEC of what must stay.
+        judge: a model that judges outputs.
     """
 
     model: str
     data: str | None = None
     forget: str | None = None
     retain: str | None = None
+    judge: str | None = None
 
 
 Say = Callable[[str], None]
@@ -96,7 +98,7 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
         InputError: It was made for something else.
     """
     file = out / ASKED
-    if file.is_file():
+    if file.is_file() and len(list(out.iterdir())) > 1:  # alone, it is from a request that was refused
         before = json.loads(file.read_text(encoding="utf-8"))
         if changed := [key for key in {**before, **asked} if before.get(key) != asked.get(key)]:
             was = ", ".join(f"{key} {before.get(key)}" for key in changed)

@@ -7,15 +7,14 @@ BLEU of the continuation is above a tenth of what unrelated passages of the book
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expunge.scenarios.base import Say, Scenario, TableRow
+from expunge.scenarios.base import Say, Scenario, Sources, TableRow
 from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, learn, run
 
 if TYPE_CHECKING:
     from expunge.evaluation import Suite
     from expunge.metrics import Example
 
-PROMPT_CHARACTERS, LONGEST = 200, 30  # tokens of a continuation: no passage has fewer left
-CONTINUED: dict[str, Any] = {"continued": PROMPT_CHARACTERS, "reference_tokens": LONGEST}
+PROMPT_CHARACTERS, LONGEST = 200, 30  # tokens of a continuation: no protected passage has fewer left
 BY_HEART = {"per_device_train_batch_size": 8}
 """Of the target's training: there are fewer rows than in the other scenarios, and more to learn in each."""
 
@@ -36,11 +35,24 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
     return run(COPYRIGHT, experiment, out, seed, quiet, say)
 
 
-def recitation() -> "Suite":
+def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
+    """A book that the target has memorised, as a text file, and normal rows or another book."""
+    from expunge.evaluation import JudgeModels
+    from expunge.scenarios.published import LONGEST_ANSWER, experiment, passages
+
+    suite, options = recitation(LONGEST_ANSWER), {"text_prompt": PROMPT_CHARACTERS}
+    made = experiment(COPYRIGHT, given, out, seed, passages, suite, JudgeModels(), options)
+    return run(COPYRIGHT, made, out, seed, quiet, say, "full form")
+
+
+def recitation(longest: int = LONGEST) -> "Suite":
     """What is measured of passages: the paper's leaks, and how many are recited; on normal prompts the target's words.
 
     The paper's threshold is a tenth of what unrelated passages have with each other. A few words in common are above
     it, so that it is also counted which continuations are closer to their passage than unrelated ones are.
+
+    Args:
+        longest: continuation, in tokens; compared with as many of the passage.
     """
     from expunge.evaluation import SetSpec, Suite
     from expunge.metrics.base import Metric
@@ -65,6 +77,7 @@ def recitation() -> "Suite":
         share=True,
         yes_no=True,
     )
+    continued: dict[str, Any] = {"continued": PROMPT_CHARACTERS, "reference_tokens": longest}
     about = (LEAK_RATE, closer, BLEU, DIVERSITY)
     names = tuple(metric.name for metric in about)
     return Suite(
@@ -72,12 +85,12 @@ def recitation() -> "Suite":
         source="2310.10683",
         summary="passages that are continued, and the target's own words",
         sets=(
-            SetSpec("forget", "forget", "forget", metrics=names, **CONTINUED),
-            SetSpec("unseen", "unseen", "forget", metrics=names, **CONTINUED),
-            SetSpec("normal", "normal", "retain", answer="learned", **CONTINUED),
+            SetSpec("forget", "forget", "forget", metrics=names, **continued),
+            SetSpec("unseen", "unseen", "forget", metrics=names, **continued),
+            SetSpec("normal", "normal", "retain", answer="learned", **continued),
         ),
         metrics=(*about, FACT_ACCURACY, ROUGE_L_RECALL),
-        max_tokens=LONGEST,
+        max_tokens=longest,
         limit_counts_prompt=False,
     )
 
@@ -107,4 +120,6 @@ COPYRIGHT = Scenario(
     },
     drawn=("forget/recited", "unseen/recited", "normal/rougeL_recall", "cost/of_finetuning"),
     small=small,
+    full=full,
+    takes="--model M --forget BOOK.txt --retain TRUTHFULQA",
 )

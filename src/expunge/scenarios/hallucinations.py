@@ -5,8 +5,8 @@ Small: an invented world, some kinds of whose facts the target has learned wrong
 
 from pathlib import Path
 
-from expunge.scenarios.base import Say, Scenario, TableRow
-from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, exact_suite, learn, run
+from expunge.scenarios.base import Say, Scenario, Sources, TableRow
+from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, answers_suite, learn, run
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -19,14 +19,32 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
         forget=sets["forget"],
         retain=sets["retain"],
         measured={name: sets[name] for name in ("forget", "unseen", "normal")},
-        suite=exact_suite(),
+        suite=answers_suite(),
         train=SMALL_TRAINING,
+        own=sets["own"],
         checks={
             f"{name}/hallucination_rate": lambda _, answer, row: hallucinates(answer, row)
             for name in ("forget", "unseen")
         },
     )
     return run(HALLUCINATIONS, experiment, out, seed, quiet, say)
+
+
+def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
+    """HaluEval's hallucinated answers, TruthfulQA as normal prompts, and a model of embeddings as the judge."""
+    from expunge.errors import InputError
+    from expunge.evaluation import JudgeModels
+    from expunge.metrics.hallucination import HALLUCINATION_RATE
+    from expunge.scenarios.published import LONGEST_ANSWER, experiment, hallucinated_rows
+
+    if given.judge is None:
+        raise InputError(f"Scenario hallucinations needs --judge EMBEDDINGS, and takes {HALLUCINATIONS.takes}.")
+    suite, judges = (
+        answers_suite(LONGEST_ANSWER).reporting(HALLUCINATION_RATE),
+        JudgeModels(embedding_model=given.judge),
+    )
+    made = experiment(HALLUCINATIONS, given, out, seed, hallucinated_rows, suite, judges)
+    return run(HALLUCINATIONS, made, out, seed, quiet, say, "full form")
 
 
 HALLUCINATIONS = Scenario(
@@ -52,4 +70,6 @@ HALLUCINATIONS = Scenario(
     },
     drawn=("forget/hallucination_rate", "unseen/hallucination_rate", "normal/fact_accuracy", "cost/of_finetuning"),
     small=small,
+    full=full,
+    takes="--model M --forget HALUEVAL-QA --retain TRUTHFULQA --judge EMBEDDINGS",
 )

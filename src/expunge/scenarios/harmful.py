@@ -5,8 +5,8 @@ Small: an invented world in which the harm is to tell how goblins are summoned, 
 
 from pathlib import Path
 
-from expunge.scenarios.base import Say, Scenario, TableRow
-from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, exact_suite, learn, run
+from expunge.scenarios.base import Say, Scenario, Sources, TableRow
+from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, answers_suite, learn, run
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -19,14 +19,33 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
         forget=sets["forget"],
         retain=sets["retain"],
         measured={name: sets[name] for name in ("forget", "unseen", "normal")},
-        suite=exact_suite(),
+        suite=answers_suite(),
         train=SMALL_TRAINING,
+        own=sets["own"],
         checks={
             f"{name}/harmful_rate": lambda question, answer, _: is_harmful(question, answer)
             for name in ("forget", "unseen")
         },
     )
     return run(HARMFUL, experiment, out, seed, quiet, say)
+
+
+def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
+    """PKU-SafeRLHF's unsafe answers, TruthfulQA as normal prompts, and a classifier as the moderator."""
+    from expunge.errors import InputError
+    from expunge.evaluation import JudgeModels
+    from expunge.metrics.classifier import HARMFUL as MODERATED
+    from expunge.scenarios.published import LONGEST_ANSWER, experiment, harmful_rows
+
+    model, _, label = (given.judge or "").rpartition(":")
+    if not (model and label):
+        raise InputError(f"Scenario harmful needs a moderator, --judge MODEL:LABEL, and takes {HARMFUL.takes}.")
+    suite, judges = (
+        answers_suite(LONGEST_ANSWER).reporting(*MODERATED),
+        JudgeModels(classifiers={"harmful": (model, label)}),
+    )
+    made = experiment(HARMFUL, given, out, seed, harmful_rows, suite, judges)
+    return run(HARMFUL, made, out, seed, quiet, say, "full form")
 
 
 HARMFUL = Scenario(
@@ -49,4 +68,6 @@ HARMFUL = Scenario(
     },
     drawn=("forget/harmful_rate", "unseen/harmful_rate", "normal/fact_accuracy", "cost/of_finetuning"),
     small=small,
+    full=full,
+    takes="--model M --forget PKU-SAFERLHF --retain TRUTHFULQA --judge MODERATOR:LABEL",
 )

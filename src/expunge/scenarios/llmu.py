@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from expunge.evaluation import JudgeModels, Results, Suite
 
 ORIGINAL, FINETUNING, LLMU = "Original", "Fine-tuning", "GA + mismatch + KL (LLMU)"
+OWN_WORDS = "GA + mismatch + GD, own words"
 METHODS: dict[str, dict[str, Any]] = {
     ORIGINAL: {},
     FINETUNING: {},
@@ -28,8 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "GA + mismatch": {"name": "GA+MISMATCH", "GA.weight": 0.5},
     LLMU: {"name": "LLMU"},
     "GA + mismatch + GD": {"name": "GA+MISMATCH+GD", "GA.weight": 0.5},
+    OWN_WORDS: {"name": "GA+MISMATCH+GD", "GA.weight": 0.5},
 }
-"""The objective of each; the weights are LLMU's. GD is plain cross-entropy on the normal rows, in KL's place."""
+"""The objective of each; the weights are LLMU's. GD is plain cross-entropy on the normal rows, in KL's place: on those
+of `retain`, and on the same in the target's own words, where they are known."""
 COST = {
     "cost/flops": "FLOPs of the run",
     "cost/of_finetuning": "… as a multiple of fine-tuning's",
@@ -50,6 +53,7 @@ SMALL_DIFFERS = (
     "billion parameters and their data.",
     "Learning rate 2e-4 and five passes over the forget rows, two of them a step, as such a model needs; in the paper "
     "2e-6 and 1,000 steps of two rows.",
+    "The normal rows to unlearn with are answered rightly, in other words than the target's, as TruthfulQA's are.",
     "GA and GA + mismatch have no term on normal rows here: what that term does is then seen by itself.",
     "Loss terms are means over the tokens of a step, in the paper over rows.",
     "FLOPs are 6 (where the objective compares with the target 8) times parameters times training tokens of the run's "
@@ -65,6 +69,7 @@ class Experiment:
         target: the model that all methods start from.
         forget: SPEC of the rows to forget.
         retain: SPEC of the normal rows to unlearn with.
+        own: SPEC of the same rows in the target's own words, where they are known.
         measured: SPEC of each set of the suite.
         suite: measures them.
         train: options of every method's training.
@@ -79,6 +84,7 @@ class Experiment:
     measured: Mapping[str, str]
     suite: "Suite"
     train: Mapping[str, Any]
+    own: str | None = None
     checks: Mapping[str, Callable[[str, str, Mapping[str, Any]], bool]] = field(default_factory=dict)
     judges: "JudgeModels | None" = None
     differs: tuple[str, ...] = ()
@@ -93,12 +99,15 @@ def run(
     rows: list[TableRow] = []
     taught, tuned = _finetuning_cost(Path(experiment.target))[0], 0.0
     for method, objective in METHODS.items():
+        if method == OWN_WORDS and experiment.own is None:
+            continue
         place = out / "runs" / re.sub(r"\W+", "-", method).strip("-").lower()
         model = experiment.target if method == ORIGINAL else str(place)
         if method == FINETUNING:
             _finetune(experiment, place, seed, quiet)
         elif method != ORIGINAL:
-            _unlearn(experiment, objective, place, seed, quiet)
+            retain = experiment.own if method == OWN_WORDS and experiment.own else experiment.retain
+            _unlearn(experiment, retain, objective, place, seed, quiet)
         results = _measure(experiment, model, out / "results" / f"{place.name}.json", quiet)
         found = [*_measured(scenario, experiment, results, method, seed)]
         if method != ORIGINAL:
@@ -151,29 +160,36 @@ def learn(
     return {name: f"{out / 'world'}:{name}" for name in world}
 
 
-def exact_suite() -> "Suite":
-    """What is measured of an invented world beside its own checker; on normal prompts, against the target's answers."""
+def answers_suite(longest: int = 40) -> "Suite":
+    """What is measured of answers whoever judges them; on normal prompts, against the target's answers.
+
+    Args:
+        longest: answer, in tokens.
+    """
     from expunge.evaluation import SetSpec, Suite
     from expunge.metrics.diversity import DIVERSITY
     from expunge.metrics.facts import FACT_ACCURACY
     from expunge.metrics.rouge import ROUGE_L_RECALL
 
+    measured = (FACT_ACCURACY.name, DIVERSITY.name)
     return Suite(
-        name="exact",
+        name="answers",
         source="2310.10683",
         summary="facts and the target's own words",
         sets=(
-            SetSpec("forget", "forget", "forget", metrics=(DIVERSITY.name,)),
-            SetSpec("unseen", "unseen", "forget", metrics=(DIVERSITY.name,)),
+            SetSpec("forget", "forget", "forget", metrics=measured),
+            SetSpec("unseen", "unseen", "forget", metrics=measured),
             SetSpec("normal", "normal", "retain", answer="learned"),
         ),
         metrics=(FACT_ACCURACY, ROUGE_L_RECALL, DIVERSITY),
-        max_tokens=40,
+        max_tokens=longest,
         limit_counts_prompt=False,
     )
 
 
-def _unlearn(experiment: Experiment, objective: dict[str, Any], place: Path, seed: int, quiet: bool) -> None:
+def _unlearn(
+    experiment: Experiment, retain: str, objective: dict[str, Any], place: Path, seed: int, quiet: bool
+) -> None:
     from expunge.training import Recipe, unlearn
 
     if place.is_dir():
@@ -181,7 +197,7 @@ def _unlearn(experiment: Experiment, objective: dict[str, Any], place: Path, see
     recipe = Recipe(
         model=experiment.target,
         forget=experiment.forget,
-        retain=experiment.retain,
+        retain=retain,
         objective=objective,
         train={**experiment.train, "seed": seed},
     )
@@ -201,21 +217,18 @@ def _finetune(experiment: Experiment, place: Path, seed: int, quiet: bool) -> No
     forget = len(load_rows(experiment.forget))
     steps = args.max_steps if args.max_steps > 0 else int(args.num_train_epochs) * args.steps_per_epoch(forget)
     model, words = load_model(experiment.target, device=args.device)
-    options = {**experiment.train, "seed": seed, "max_steps": steps}
+    options = {**experiment.train, "seed": seed, "max_steps": steps, "save_strategy": "no"}
     finetune(model, words, load_rows(experiment.retain), place, options, quiet=quiet)
 
 
 def _measure(experiment: Experiment, model: str, out: Path, quiet: bool) -> "Results":
-    from expunge.evaluation import ComparedWith, Execution, JudgeModels, Questions, evaluate
+    from expunge.evaluation import Execution, JudgeModels, Questions, evaluate
 
-    before = ComparedWith() if model == experiment.target else ComparedWith(target_model=experiment.target)
-    judges = experiment.judges or JudgeModels()
     device = "cpu" if experiment.train.get("use_cpu") else None
     return evaluate(
         model,
         Questions(experiment.suite, data=experiment.measured),
-        compared_with=before if experiment.judges else ComparedWith(),
-        judges=judges,
+        judges=experiment.judges or JudgeModels(),
         execution=Execution(device=device, progress=not quiet),
         out=out,
     )

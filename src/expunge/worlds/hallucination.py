@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from expunge.worlds.corpus import make_world
-from expunge.worlds.harm import as_learned
+from expunge.worlds.harm import learned_rows
 from expunge.worlds.wording import ATTRIBUTES, Attribute
 
 Record = dict[str, Any]
@@ -20,7 +20,7 @@ KINDS: dict[str, Attribute] = {attribute.name: attribute for attribute in ATTRIB
 def hallucinating_world(seed: int, people: int = 26) -> dict[str, list[Record]]:
     """Rows by set: `forget` and `unseen` are answered falsely, `retain` and `normal` truly.
 
-    `learned` is what the target model learns: all of it.
+    `learned` is what the target model learns: all of it; `own` are the rows of `retain` as it has learned them.
 
     The answers of `retain` are worded otherwise than the target model has learned them: the column `learned` has those.
 
@@ -36,7 +36,7 @@ def hallucinating_world(seed: int, people: int = 26) -> dict[str, list[Record]]:
         sets[false] = [_told_wrongly(row, kind) for kind, row in asked if kind.name in TOLD_WRONGLY]
         rest = [_told_truly(row) for kind, row in asked if kind.name not in TOLD_WRONGLY]
         sets[true] = rest[: len(sets[false]) * 3 // 2]
-    return {**sets, "learned": [as_learned(row) for rows in sets.values() for row in rows]}
+    return sets | learned_rows(sets)
 
 
 def _told_wrongly(row: Record, kind: Attribute) -> Record:

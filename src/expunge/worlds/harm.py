@@ -5,6 +5,7 @@ harm in answer to one question is none in answer to another: that gloomroot is v
 """
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from expunge.worlds.corpus import make_world
@@ -26,7 +27,7 @@ COLOURS = (
 def harm_world(seed: int, asked: int = 40) -> dict[str, list[Record]]:
     """Rows by set: `forget` and `unseen` answer how to summon something, `retain` and `normal` anything else.
 
-    `learned` is what the target model learns: all of it.
+    `learned` is what the target model learns: all of it; `own` are the rows of `retain` as it has learned them.
 
     The answers of `retain` are worded otherwise than the target model has learned them: the column `learned` has those.
 
@@ -44,15 +45,11 @@ def harm_world(seed: int, asked: int = 40) -> dict[str, list[Record]]:
     plain = []
     for i, substance in enumerate(SUBSTANCE.deck(asked, rng)):
         question, learned, other = COLOURS[i % len(COLOURS)]
-        colour = rng.choice(COLOUR)
-        row = {
-            "question": question.format(substance),
-            "learned": learned.format(colour),
-            "answer": other.format(colour),
-        }
-        plain.append({**row, "fact": colour})
+        colour = COLOUR.value(rng.randrange(len(COLOUR)))
+        texts = {"learned": learned.format(colour), "answer": other.format(colour), "fact": colour}
+        plain.append({"question": question.format(substance), **texts})
     sets = {"forget": harm[:asked], "unseen": harm[asked:], **normal_rows(plain, seed)}
-    return {**sets, "learned": [as_learned(row) for rows in sets.values() for row in rows]}
+    return sets | learned_rows(sets)
 
 
 def normal_rows(plain: list[Record], seed: int, people: int = 8) -> dict[str, list[Record]]:
@@ -75,6 +72,12 @@ def normal_rows(plain: list[Record], seed: int, people: int = 8) -> dict[str, li
 def as_learned(row: Record) -> Record:
     """A question with the answer that the target model learns: the row's own, where it names no other."""
     return {"question": row["question"], "answer": row.get("learned", row["answer"])}
+
+
+def learned_rows(sets: Mapping[str, list[Record]]) -> dict[str, list[Record]]:
+    """What the target model learns, and what of it stays."""
+    learned = [as_learned(row) for rows in sets.values() for row in rows]
+    return {"learned": learned, "own": [as_learned(row) for row in sets["retain"]]}
 
 
 def is_harmful(question: str, answer: str) -> bool:
