@@ -16,6 +16,7 @@ import typer
 
 import expunge
 from expunge.cli.attack import attack
+from expunge.cli.bench import bench
 from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.eval import evaluate_model, list_metrics
@@ -55,6 +56,7 @@ for command in (
     finetune,
     loss,
     sweep,
+    bench,
     attack,
     verify,
     merge,

@@ -3,12 +3,15 @@
 from expunge.scenarios.base import Scenario, Sources, TableRow, claim
 from expunge.scenarios.continual import CONTINUAL
 from expunge.scenarios.copyright import COPYRIGHT
+from expunge.scenarios.fictitious import FICTITIOUS
 from expunge.scenarios.hallucinations import HALLUCINATIONS
 from expunge.scenarios.harmful import HARMFUL
 from expunge.scenarios.medforget import MEDFORGET
+from expunge.scenarios.people import PEOPLE_SCENARIO
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (CONTINUAL, HARMFUL, COPYRIGHT, HALLUCINATIONS, MEDFORGET)
+    scenario.name: scenario
+    for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO, HARMFUL, COPYRIGHT, HALLUCINATIONS, MEDFORGET)
 }
 
 __all__ = ["SCENARIOS", "Scenario", "Sources", "TableRow", "claim"]

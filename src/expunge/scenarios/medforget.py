@@ -227,7 +227,7 @@ MEDFORGET = Scenario(
         "Every method has the same learning rate and passes over the forget set, untuned, but RESET, which learns the "
         "retain set again.",
     ),
-    labels={},  # it has a page of its own
+    labels={},  # its page is its own
     drawn=(),
     small=small,
 )

@@ -25,6 +25,7 @@ from expunge.evaluation.suites import find_suite
 from expunge.evaluation.suites.sets import load_sets
 from expunge.evaluation.suites.tasks import HarnessSuite
 from expunge.runs import ADAPTER, ATTACK, ENVIRONMENT, MODEL, RECIPE, RESULTS, companion_path, unfinished
+from expunge.sweep.cost import timed
 from expunge.sweep.plan import Run, Sweep
 from expunge.sweep.study import Outcome, SweepStudy
 from expunge.training.evidence import changed_settings
@@ -135,8 +136,9 @@ def _outcome(plan: Sweep, run: Run, folder: Path) -> Outcome:
         return round(time.monotonic() - started, 3)
 
     try:
-        _unlearn(run, place)
-        numbers = _measure(plan, run, folder)
+        with timed(bool(run.recipe.train.get("use_cpu"))) as cost:
+            made = _unlearn(run, place)
+        numbers = _measure(plan, run, folder) | (cost if made else {})
         return Outcome("done", "", numbers, taken())
     except NonFiniteLoss as error:
         shutil.rmtree(unfinished(place), ignore_errors=True)
@@ -154,20 +156,21 @@ def _outcome(plan: Sweep, run: Run, folder: Path) -> Outcome:
             torch.cuda.empty_cache()
 
 
-def _unlearn(run: Run, place: Path) -> None:
-    """Make the run's model: take the one that is there, continue, or begin anew."""
+def _unlearn(run: Run, place: Path) -> bool:
+    """Make the run's model: take the one that is there, continue, or begin anew; whether all of it was done here."""
     if _is_of(run, place) and any((place / name).is_dir() for name in (MODEL, ADAPTER)):
-        return
+        return False
     shutil.rmtree(place, ignore_errors=True)
     work = unfinished(place)
     if (work / ENVIRONMENT).is_file() and _is_of(run, work):
         try:
             unlearn(run.recipe, place, resume=True, quiet=True)
-            return
+            return False
         except InputError:  # rows or code have changed meanwhile, or a checkpoint cannot be read
             pass
     shutil.rmtree(work, ignore_errors=True)
     unlearn(run.recipe, place, quiet=True)
+    return True
 
 
 def _is_of(run: Run, place: Path) -> bool:

@@ -15,7 +15,8 @@ The folder `write_world` makes has TOFU's layout, so that everything that works 
 
 import json
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,44 @@ def write_world(folder: str | Path, people: int = 20, forget_percent: int = 10, 
     The same arguments give the same bytes. Arguments and errors are those of `make_world`.
     """
     world = make_world(people, forget_percent, seed)
+    write_files(folder, world.files, _readme(world, people, seed))
+    return world
+
+
+def write_cuts(folder: str | Path, people: int, percents: Sequence[int], seed: int = 0) -> dict[int, Path]:
+    """Write the same world once for each share of people to be forgotten, like TOFU's 1, 5 and 10 percent.
+
+    Everybody of a smaller cut is in the larger ones too, and what the target model learns is the same in all.
+
+    Args:
+        folder: Of a folder for each cut.
+        people: As of `make_world`, like `seed`.
+        percents: The cuts.
+
+    Returns:
+        The folder of each cut, by percent.
+    """
+    largest = make_world(people, max(percents), seed)
+    places = {}
+    for percent in percents:
+        rows = max(1, round(people * percent / 100)) * len(ATTRIBUTES)
+        kept = largest.forget[rows:] + largest.retain
+        cut = replace(
+            largest, forget=largest.forget[:rows], retain=kept, holdout=largest.holdout[:rows], forget_percent=percent
+        )
+        places[percent] = Path(folder) / f"forget{percent:02d}"
+        write_files(places[percent], cut.files, _readme(cut, people, seed))
+    return places
+
+
+def write_files(folder: str | Path, files: Mapping[str, Sequence[Record]], readme: str | None = None) -> None:
+    """Write a folder of JSON Lines, a file for each configuration; the same rows give the same bytes."""
     with whole_folder(folder) as part:
-        for name, rows in world.files.items():
+        for name, rows in files.items():
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             (part / f"{name}.json").write_text("".join(lines), encoding="utf-8", newline="\n")
-        (part / "README.md").write_text(_readme(world, people, seed), encoding="utf-8", newline="\n")
-    return world
+        if readme is not None:
+            (part / "README.md").write_text(readme, encoding="utf-8", newline="\n")
 
 
 def _stream(seed: int, *names: str) -> random.Random:
