@@ -10,6 +10,7 @@ import tinymodels as tiny
 from expunge.data import PromptStyle, Row, Turn, encode, encode_all, encode_prompt, end_of_turn, opened, windows
 from expunge.data.chat import TEXTS_AT_ONCE
 from expunge.errors import InputError
+from thinned import thinned
 
 GENERATION = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 TURN = "<|{{ m['role'] }}|>{{ m['content'] }}"
@@ -182,7 +183,7 @@ def cut(tokenizer, text, length, **columns):
 LONG = "The Osk runs through Pell. Naïve café – Привет! "
 
 
-@pytest.mark.parametrize("length", [8, 50, 64, 1000])
+@pytest.mark.parametrize("length", thinned([8, 50, 64, 1000], 8, 64))
 @pytest.mark.parametrize(
     "text", [LONG * 30, LONG * 1100, "Ж" * 700, " " * 3000, "a\n" * 2000, LONG * 300 + "Ж" * 900, "Osk."]
 )

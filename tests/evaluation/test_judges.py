@@ -242,6 +242,7 @@ def test_another_judge_is_another_evaluation(model, tokenizer, rows, classifier,
     assert len({first, other_label, fingerprints(), fingerprints(fluency_model=fluency_model)}) == 4
 
 
+@pytest.mark.slow
 def test_results_with_judges_are_compared(model, tokenizer, rows, classifier, fluency_model, tmp_path) -> None:
     judges = {"classifiers": {"salad": (classifier, "word salad")}, "fluency_model": fluency_model}
     for name, one in (("a", model), ("b", tiny_model(3))):
@@ -280,6 +281,7 @@ def test_bad_judges_have_a_message(model, tokenizer, rows, classifier, tmp_path)
         evaluate(model, tokenizer, suite="llmu", data=rows, classifiers={"leak": (classifier, "noise")})
 
 
+@pytest.mark.slow
 def test_long_outputs_and_rows_without_a_prompt(tokenizer, classifier, fluency_model) -> None:
     model = tiny_model()
     model.config.max_position_embeddings = 2048

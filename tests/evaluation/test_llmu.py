@@ -46,6 +46,7 @@ def cosine(folder: str, first: str, second: str) -> float:
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
+@pytest.mark.slow
 def test_copyrighted_passages_are_continued(model, tokenizer, folder) -> None:
     result = evaluate(model, tokenizer, suite="llmu", data=folder)
     table = [line for line in result.table.to_pylist() if line["set"] == "forget"]
@@ -136,6 +137,7 @@ def test_what_is_missing_is_left_out_and_named(model, tokenizer, folder, tmp_pat
         evaluate(model, tokenizer, suite="llmu", data=folder, holdout=folder / "forget.jsonl")
 
 
+@pytest.mark.slow
 def test_one_passage_and_a_passage_that_is_all_prompt(model, tokenizer) -> None:
     alone = evaluate(model, tokenizer, suite="llmu", data={"forget": [Row((), PASSAGES[0])]})
     assert alone.metrics["forget/leak_rate"].value is None

@@ -123,6 +123,7 @@ def test_an_attack_needs_no_other_one(results, model, tokenizer, data) -> None:
         assert alone.value == pytest.approx(results.metrics[f"forget/{attack.name}"].value)
 
 
+@pytest.mark.slow
 def test_the_interval_of_privleak(results) -> None:
     """Both models' AUCs over the same resamples of rows, by scikit-learn with counts as weights."""
     drawn = []

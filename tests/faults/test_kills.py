@@ -22,11 +22,11 @@ from faults.commands import (
 )
 
 # How many of each kind; of these, so many in every run of the tests.
-AIMED, QUICK_AIMED = 90, 5  # while checkpoints are written and replaced
+AIMED, QUICK_AIMED = 90, 3  # while checkpoints are written and replaced
 ANYWHERE, QUICK_ANYWHERE = 60, 2  # before a change of any file
 TIMED, QUICK_TIMED = 40, 1  # at a moment by the clock
-EVALUATIONS, QUICK_EVALUATIONS = 50, 2
-FINE_TUNINGS, QUICK_FINE_TUNINGS = 50, 2
+EVALUATIONS, QUICK_EVALUATIONS = 50, 1
+FINE_TUNINGS, QUICK_FINE_TUNINGS = 50, 1
 
 
 def kill(forks, words, folder, **fault):

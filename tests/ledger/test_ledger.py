@@ -97,6 +97,7 @@ def test_what_is_still_pending_is_not_kept_either(begun, expunge, sets, tmp_path
     assert [body["rows"]["retain"]["rows"] for body in bodies(folder, "processed")] == [7, 7]
 
 
+@pytest.mark.slow
 def test_the_reference_can_be_the_model_before(begun, expunge):
     folder = begun("r1", "r2", options=("--objective", "NPO+GD", "--reference", "previous"))
     expunge("ledger", "run", folder, "--quiet", "train.max_steps=1")
@@ -118,6 +119,7 @@ def test_settings_of_a_run_are_recorded_with_it_and_only_there(begun, expunge, s
     assert "Nothing is pending" in expunge("ledger", "run", folder, "--quiet").out
 
 
+@pytest.mark.slow
 def test_adapters_are_stacked(begun, expunge):
     folder = begun("r1", "r2", options=("--objective", "NPO+GD", "lora.r=2", "lora.target_modules=all-linear"))
     expunge("ledger", "run", folder, "--quiet", "train.max_steps=2")
@@ -312,6 +314,7 @@ class TestRedaction:
         flip(copied / "states" / first / "measured.json")
         assert "measured.json: was edited" in expunge("ledger", "verify", copied, code=2).err
 
+    @pytest.mark.slow
     def test_weights_below_an_adapter_are_kept(self, begun, expunge):
         folder = begun("r1", "r2", options=("--objective", "NPO+GD", "lora.r=2"))
         found = expunge("ledger", "run", folder, "--quiet", "--prune", "train.max_steps=1", code=2)

@@ -40,6 +40,7 @@ def test_the_small_form_by_its_command(expunge, tmp_path, monkeypatch):
     assert value["ME+GD", "neighbor/rougeL_recall"] > value["GA+GD", "neighbor/rougeL_recall"]
 
 
+@pytest.mark.slow
 def test_the_full_form_takes_the_released_layout(expunge, model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(people, "METHODS", ("NPO+GD",))
     data = write_people(tmp_path / "people")

@@ -182,7 +182,7 @@ class UnlearningConfig(TrainingArguments):
             if off and getattr(self, name) != _defaults()[name]:
                 raise InputError(f"train.{name} would be ignored: it requires train.{other}={choice}.")
         if self.max_steps == 0 and not (self.chip or self.noise):
-            raise InputError("train.max_steps=0 leaves the model as it is: it requires train.chip or train.noise.")
+            raise InputError("train.max_steps=0 changes nothing; it requires train.chip or train.noise. -1: no limit.")
         self.given = {name: getattr(self, name) for name, value in _defaults().items() if getattr(self, name) != value}
         try:
             super().__post_init__()
