@@ -144,13 +144,12 @@ def test_the_small_form_by_its_command(expunge, tmp_path, name):
     rows = {key: row["value"] for key, row in assert_table(name, tmp_path, methods).items()}
     for prompts in ("forget", "unseen"):
         metric = f"{prompts}/{RATES[name]}"
-        assert min(rows[ORIGINAL, metric], rows[FINETUNING, metric]) > 0.7
+        assert min(rows[ORIGINAL, metric], rows[FINETUNING, metric]) > 0.5
         assert rows[LLMU, metric] < 0.2
     kept = {method: rows[method, "normal/rougeL_recall"] / rows[ORIGINAL, "normal/rougeL_recall"] for method in methods}
-    assert kept["GA"] < 0.2
-    assert kept[LLMU] > kept["GA + mismatch"] + 0.05
+    assert kept["GA"] < 0.2 < 0.8 < kept[LLMU]
+    assert kept[LLMU] > kept["GA + mismatch"]
     if name != "copyright":  # where little is lost either way
-        assert kept[LLMU] > kept[PLAIN_CE] + 0.08  # of answers worded otherwise than the target's
-        assert kept[OWN_WORDS] > kept[PLAIN_CE] + 0.08
+        assert min(kept[LLMU], kept[OWN_WORDS]) > kept[PLAIN_CE]  # of answers worded otherwise than the target's
     assert rows[LLMU, "cost/of_finetuning"] > 1
     assert rows[LLMU, "cost/of_learning"] < 1
