@@ -29,6 +29,7 @@ from expunge.errors import InputError
 from expunge.files import whole_folder
 from expunge.runs import companion_path
 from expunge.worlds.corpus import write_world
+from expunge.worlds.new import TINY_UNLEARNING as UNLEARNING
 
 if TYPE_CHECKING:
     from expunge.evaluation.results import Results
@@ -36,16 +37,6 @@ if TYPE_CHECKING:
 REMOVAL = "RESET"  # the longest comes first
 OBJECTIVES = (REMOVAL, "GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")
 
-# The same for every objective, weights 1 (LLMU: its paper's). A model of a million parameters needs a far larger rate
-# than one of a billion. Of 1e-4 to 1e-3 with ten to thirty passes, tried on three seeds with ME+GD and IDK+AP: larger
-# rates cost IDK+AP more than a tenth of the utility; with more steps GD brings some of the facts back that ME took.
-UNLEARNING: dict[str, Any] = {
-    "learning_rate": 2e-4,
-    "num_train_epochs": 15,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "save_strategy": "no",
-}
 # An epoch is a pass over the retain set. Chosen among 8 to 15 passes in batches of 4 and 8 and reset .5 to .7: fewer
 # passes cost utility.
 REMOVING: dict[str, Any] = {

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from expunge.errors import InputError
@@ -104,6 +105,31 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
             was = ", ".join(f"{key} {before.get(key)}" for key in changed)
             raise InputError(f"{out} was made with {was}. Choose another --out, or ask for the same.")
     write_json(file, asked)
+
+
+def learn_tiny(
+    spec: str,
+    out: Path,
+    seed: int,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    tokenizer: Path | None = None,
+) -> None:
+    """Make a model of a million parameters that learns the rows of a SPEC by heart.
+
+    Args:
+        spec: Of the rows.
+        out: The model folder to make.
+        seed: Of the model and its training.
+        options: Of the training, beside those for tiny models.
+        tokenizer: The model folder whose tokenizer to take; None: one is made for the rows.
+    """
+    from expunge.data import load_rows
+    from expunge.training import finetune
+    from expunge.worlds.new import TINY_TRAINING, new_tiny
+
+    rows = load_rows(spec)
+    model, words = new_tiny(rows, tokenizer, seed)
+    finetune(model, words, rows, out, {**TINY_TRAINING, **options, "seed": seed, "use_cpu": True}, quiet=True)
 
 
 def write_table(out: Path, scenario: str, rows: Sequence[TableRow]) -> None:

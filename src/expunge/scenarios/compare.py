@@ -40,18 +40,6 @@ class Request:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def learn(spec: str, out: Path, seed: int, epochs: int) -> None:
-    """Make a target model: a million parameters that learn the rows of a SPEC by heart."""
-    from expunge.data import load_rows
-    from expunge.training import finetune
-    from expunge.worlds.new import TINY_TRAINING, new_tiny
-
-    rows = load_rows(spec)
-    model, words = new_tiny(rows, seed=seed)
-    options = {**TINY_TRAINING, "num_train_epochs": epochs, "seed": seed, "use_cpu": True}
-    finetune(model, words, rows, out, options, quiet=True)
-
-
 def published(rows: int, rate: float, longest: int) -> dict[str, Any]:
     """The training of 2410.08109: five passes in whole steps of 32 rows, as its code counts them; one of warm-up.
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from expunge.errors import Regression
 from expunge.runs import LEDGER, MEASURED
-from expunge.scenarios.base import REPORT, Scenario, TableRow, write_table
+from expunge.scenarios.base import Scenario, TableRow, learn_tiny
+from expunge.worlds.new import TINY_UNLEARNING
 
 METHODS: dict[str, tuple[str, str]] = {
     "GA": ("GA", "first"),
@@ -34,11 +35,7 @@ LABELS = {
     "retain/rougeL_recall": "ROUGE-L recall of answers that must stay",
 }
 SETTINGS: dict[str, Any] = {
-    "learning_rate": 2e-4,
-    "num_train_epochs": 15,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "save_strategy": "no",
+    **TINY_UNLEARNING,
     "stop_at_chance": False,  # as in the paper, where nothing stops gradient ascent
     "use_cpu": True,
 }
@@ -56,12 +53,12 @@ def small(out: Path, seed: int, quiet: bool, say: Callable[[str], None], tasks: 
         tasks: so many requests.
     """
     from expunge.ledger import write_report
-    from expunge.scenarios.page import write_page
+    from expunge.scenarios.page import publish
 
     requests = _requests(out, seed, tasks)
     if not (out / "target").is_dir():
         say("The target model is learning (about a minute)")
-        _learn(out, seed)
+        learn_tiny(f"{out / 'world'}:full", out / "target", seed)
     rows: list[TableRow] = []
     for method, (objective, reference) in METHODS.items():
         folder = out / "ledgers" / method.replace(", ", "-").replace(" ", "-")
@@ -70,8 +67,7 @@ def small(out: Path, seed: int, quiet: bool, say: Callable[[str], None], tasks: 
         write_report(folder, folder.with_suffix(".html"))
         last = {row.metric: row.value for row in rows if row.method == method and "@" not in row.metric}
         say(f"{method}: " + ", ".join(f"{metric} {value:.2f}" for metric, value in last.items()))
-    write_table(out, CONTINUAL.name, rows)
-    write_page(out / REPORT, CONTINUAL, rows)
+    publish(out, CONTINUAL, rows)
     return rows
 
 
@@ -89,16 +85,6 @@ def _requests(out: Path, seed: int, tasks: int) -> dict[str, Path]:
     for file in found.values():
         file.write_text("".join(islice(lines, size)), encoding="utf-8")
     return found
-
-
-def _learn(out: Path, seed: int) -> None:
-    from expunge.data import load_rows
-    from expunge.training import finetune
-    from expunge.worlds.new import TINY_TRAINING, new_tiny
-
-    rows = load_rows(f"{out / 'world'}:full")
-    model, words = new_tiny(rows, seed=seed)
-    finetune(model, words, rows, out / "target", {**TINY_TRAINING, "seed": seed, "use_cpu": True}, quiet=True)
 
 
 def _process(

@@ -8,19 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expunge.scenarios.base import REPORT, Say, Scenario, Sources, TableRow, write_table
-from expunge.scenarios.compare import Request, compare, learn, published
+from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
+from expunge.scenarios.compare import Request, compare, published
+from expunge.worlds.new import TINY_UNLEARNING
 
 METHODS = ("GA", "GA+GD", "GA+KL", "NPO+GD", "NPO+KL", "ME+GD", "DPO+GD", "DPO+KL", "IDK+GD", "IDK+AP")
 """Six that suppress the answers, four that train a refusal."""
 PEOPLE, CUTS = 20, (5, 10, 15)
 EPOCHS = 30
 SETTINGS: dict[str, Any] = {
-    "learning_rate": 2e-4,
-    "num_train_epochs": 15,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "save_strategy": "no",
+    **TINY_UNLEARNING,
     "stop_at_chance": False,  # as in the paper
     "use_cpu": True,
 }
@@ -59,15 +56,16 @@ def small(
         cuts: percent of people who are to be forgotten.
         methods: objectives.
     """
+    from expunge.scenarios.page import publish
     from expunge.worlds.corpus import write_cuts
 
     places = write_cuts(out / "world", PEOPLE, cuts, seed)
     if not (out / "target").is_dir():
         say("The target model is learning (about a minute)")
-        learn(f"{places[cuts[0]]}:full", out / "target", seed, EPOCHS)
+        learn_tiny(f"{places[cuts[0]]}:full", out / "target", seed, {"num_train_epochs": EPOCHS})
     folders = {f"forget{cut:02d}": str(places[cut]) for cut in cuts}
     rows = _run(str(out / "target"), folders, methods, lambda count: SETTINGS, {}, out, seed, quiet, say)
-    _write(out, rows)
+    publish(out, FICTITIOUS, rows)
     return rows
 
 
@@ -79,6 +77,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     """
     from expunge.data import configurations
     from expunge.errors import InputError
+    from expunge.scenarios.page import publish
 
     if given.data is None:
         raise InputError(f"Scenario {FICTITIOUS.name} needs {FICTITIOUS.takes}.")
@@ -90,7 +89,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     rows = _run(
         given.model, folders, METHODS, partial(published, rate=1e-5, longest=500), OPTIONS, out, seed, quiet, say
     )
-    _write(out, rows, "full form", FULL_DIFFERS)
+    publish(out, FICTITIOUS, rows, "full form", FULL_DIFFERS)
     return rows
 
 
@@ -123,13 +122,6 @@ def _run(
         )
         rows += compare(request, methods, out / "runs" / split, seed, quiet, say)
     return rows
-
-
-def _write(out: Path, rows: list[TableRow], form: str = "small form", differs: Sequence[str] = ()) -> None:
-    from expunge.scenarios.page import write_page
-
-    write_table(out, FICTITIOUS.name, rows)
-    write_page(out / REPORT, FICTITIOUS, rows, form, differs)
 
 
 NOT_MEASURED = (

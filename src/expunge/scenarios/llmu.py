@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.files import whole_folder
 from expunge.runs import TRAIN_LOG
-from expunge.scenarios.base import REPORT, Say, Scenario, TableRow, write_table
+from expunge.scenarios.base import Say, Scenario, TableRow, learn_tiny
 
 if TYPE_CHECKING:
     from expunge.evaluation import JudgeModels, Results, Suite
@@ -94,7 +94,7 @@ def run(
     scenario: Scenario, experiment: Experiment, out: Path, seed: int, quiet: bool, say: Say, form: str = "small form"
 ) -> list[TableRow]:
     """Every method from the same target, measured; what is there already is not done again."""
-    from expunge.scenarios.page import write_page
+    from expunge.scenarios.page import publish
 
     rows: list[TableRow] = []
     taught, tuned = _finetuning_cost(Path(experiment.target))[0], 0.0
@@ -119,8 +119,7 @@ def run(
             found += [TableRow(method, f"cost/{name}", cost, None, tokens, seed) for name, cost in costs.items()]
         say(f"{method}: " + ", ".join(f"{row.metric} {row.value:.3g}" for row in found))
         rows += found
-    write_table(out, scenario.name, rows)
-    write_page(out / REPORT, scenario, rows, form, experiment.differs or scenario.differs)
+    publish(out, scenario, rows, form, experiment.differs)
     return rows
 
 
@@ -143,20 +142,13 @@ def learn(
     Returns:
         The SPEC of each set.
     """
-    from expunge.data import load_rows
-    from expunge.training import finetune
-    from expunge.worlds.new import TINY_TRAINING, new_tiny
-
     with whole_folder(out / "world") as part:
         for name, rows in world.items():
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             (part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     if not (out / "target").is_dir():
         say("The target model is learning (about half a minute)")
-        rows = load_rows(f"{out / 'world'}:learned")
-        model, words = new_tiny(rows, seed=seed)
-        training = {**TINY_TRAINING, **options, "seed": seed, "use_cpu": True}
-        finetune(model, words, rows, out / "target", training, quiet=True)
+        learn_tiny(f"{out / 'world'}:learned", out / "target", seed, options)
     return {name: f"{out / 'world'}:{name}" for name in world}
 
 

@@ -18,21 +18,15 @@ from typing import Any
 import numpy as np
 
 from expunge.files import write_json
-from expunge.scenarios.base import REPORT, Scenario, TableRow, write_table
+from expunge.scenarios.base import REPORT, Scenario, TableRow, learn_tiny, write_table
 from expunge.scenarios.hierarchy import LADDER, MEASURED, Number, by, gap, leak, number
 from expunge.worlds.hospital import LEVELS, Level, Shape
+from expunge.worlds.new import TINY_UNLEARNING
 
 SHAPE = Shape(institutions=3, patients=2, studies=2)
-LEARNING = {"num_train_epochs": 32, "per_device_train_batch_size": 8, "use_cpu": True}
+LEARNING = {"num_train_epochs": 32, "per_device_train_batch_size": 8}
 # The demo's, untuned: the same for every objective, but RESET, which learns the retain set again.
-UNLEARNING: dict[str, Any] = {
-    "learning_rate": 2e-4,
-    "num_train_epochs": 15,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "save_strategy": "no",
-    "use_cpu": True,
-}
+UNLEARNING: dict[str, Any] = {**TINY_UNLEARNING, "use_cpu": True}
 REMOVING: dict[str, Any] = {
     **UNLEARNING,
     "learning_rate": 2e-3,
@@ -99,16 +93,11 @@ def small(
 
 def _learn(place: Path, out: Path, part: str, seed: int, say: Callable[[str], None]) -> None:
     """Make a model that has learned a part of the world, if it is not there; all have the target's tokenizer."""
-    from expunge.data import load_rows
-    from expunge.training import finetune
-    from expunge.worlds.new import TINY_TRAINING, new_tiny
-
     if place.is_dir():
         return
     say(f"A model learns {part} (a minute or two)")
-    rows = load_rows(f"{out / 'world'}:{part}")
-    model, words = new_tiny(rows, None if place == out / "target" else out / "target", seed)
-    finetune(model, words, rows, place, {**TINY_TRAINING, **LEARNING, "seed": seed}, quiet=True)
+    tokenizer = None if place == out / "target" else out / "target"
+    learn_tiny(f"{out / 'world'}:{part}", place, seed, LEARNING, tokenizer)
 
 
 def _unlearned(out: Path, level: Level, method: str, seed: int, quiet: bool) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from expunge.files import whole_file
 from expunge.report.figures import Bar, Line, bars, lines
 from expunge.report.page import source, templates
 from expunge.report.words import interval, number
-from expunge.scenarios.base import Scenario, TableRow
+from expunge.scenarios.base import REPORT, Scenario, TableRow, write_table
+
+
+def publish(
+    out: Path, scenario: Scenario, rows: Sequence[TableRow], form: str = "small form", differs: Sequence[str] = ()
+) -> None:
+    """Write table.json and the page into a folder; see `write_page`."""
+    write_table(out, scenario.name, rows)
+    write_page(out / REPORT, scenario, rows, form, differs)
 
 
 def write_page(

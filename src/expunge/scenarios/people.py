@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expunge.scenarios.base import REPORT, Say, Scenario, Sources, TableRow, write_table
-from expunge.scenarios.compare import Request, compare, learn, published
+from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
+from expunge.scenarios.compare import Request, compare, published
 from expunge.scenarios.fictitious import EPOCHS, SETTINGS
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ def small(out: Path, seed: int, quiet: bool, say: Say, methods: Sequence[str] = 
         methods: objectives.
     """
     from expunge.evaluation import Questions
+    from expunge.scenarios.page import publish
 
     rows = write_rows(out / "rows", seed)
     if not (out / "target").is_dir():
         say("The target model is learning (about a minute)")
-        learn(f"{rows}:full", out / "target", seed, EPOCHS)
+        learn_tiny(f"{rows}:full", out / "target", seed, {"num_train_epochs": EPOCHS})
     request = Request(
         str(out / "target"),
         f"{rows}:forget",
@@ -56,7 +57,7 @@ def small(out: Path, seed: int, quiet: bool, say: Say, methods: Sequence[str] = 
         SETTINGS,
     )
     table = list(compare(request, methods, out / "runs", seed, quiet, say))
-    _write(out, table)
+    publish(out, PEOPLE_SCENARIO, table)
     return table
 
 
@@ -71,6 +72,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     from expunge.data import load_rows
     from expunge.errors import InputError
     from expunge.evaluation import Questions
+    from expunge.scenarios.page import publish
 
     if given.data is None:
         raise InputError(f"Scenario {PEOPLE_SCENARIO.name} needs {PEOPLE_SCENARIO.takes}.")
@@ -84,7 +86,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         options={"ME+GD": {"forget_weight": 0.5}},
     )
     table = list(compare(request, METHODS, out / "runs", seed, quiet, say))
-    _write(out, table, "full form", FULL_DIFFERS)
+    publish(out, PEOPLE_SCENARIO, table, "full form", FULL_DIFFERS)
     return table
 
 
@@ -127,13 +129,6 @@ def small_suite() -> "Suite":
             replace(sets["world_facts"], name="general", configuration="general_perturbed", label="General knowledge"),
         ),
     )
-
-
-def _write(out: Path, rows: list[TableRow], form: str = "small form", differs: Sequence[str] = ()) -> None:
-    from expunge.scenarios.page import write_page
-
-    write_table(out, PEOPLE_SCENARIO.name, rows)
-    write_page(out / REPORT, PEOPLE_SCENARIO, rows, form, differs)
 
 
 NOT_MEASURED = (
