@@ -19,13 +19,15 @@ def measured(margins, said=0.0, chance=0.0):
     return values | {"margin": np.array(margins), "chance": one * chance, "fact_accuracy": one * said}
 
 
-def judged(after, before=None, relearned=None, lost=(0.0, (-0.01, 0.01)), known_by_chance=0.0, **worth):
+def judged(
+    after, before=None, relearned=None, lost=(0.0, (-0.01, 0.01)), known_by_chance=0.0, kept_before=None, **worth
+):
     """The verdict on rows that the target knew, each of which has eight controls."""
     rows = [tiny.qa("Who?", "Ada.", perturbed_answer=list("abcdefgh"))] * len(after)
     settings = {PLAIN: measured(after, **worth)}
     if relearned is not None:
         settings["relearned: steps=1"] = measured(relearned)
-    return judge(rows, measured(before or [KNOWN] * len(after), chance=known_by_chance), settings, lost)
+    return judge(rows, measured(before or [KNOWN] * len(after), chance=known_by_chance), settings, lost, kept_before)
 
 
 def statuses(verdict):
@@ -82,12 +84,19 @@ def test_rows_that_controls_match_were_never_known():
     ("ends", "overall"),
     [((0.11, 0.3), "model_damaged"), ((0.09, 0.3), "inconclusive"), ((-0.2, 0.09), "forgotten")],
 )
-def test_damage_is_told_by_both_ends_of_what_wasutility_loss(ends, overall):
+def test_damage_is_told_by_both_ends_of_what_was_lost(ends, overall):
     assert judged([GONE] * 40, lost=(0.2, ends)).overall == overall
 
 
 def test_without_retain_rows_damage_is_not_known():
     assert judged([GONE] * 40, lost=None).overall == "inconclusive"
+
+
+def test_rows_that_the_target_never_knew_cannot_show_what_is_lost():
+    for margins, overall in (([GONE] * 30, "inconclusive"), ([KNOWN] * 20 + [GONE] * 10, "forgotten")):
+        verdict = judged([GONE] * 40, kept_before=measured(margins, chance=0.1))
+        assert verdict.overall == overall
+    assert "controls" in judged([GONE] * 40, kept_before=measured([GONE] * 30)).reasons[-1]
 
 
 def test_few_rows_settle_nothing():

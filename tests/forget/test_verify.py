@@ -13,7 +13,7 @@ from expunge.cli.main import main
 from expunge.evaluation.results.seal import check_seal
 from expunge.forget.controls import controls
 from expunge.forget.knowledge import METRICS, known, with_controls
-from forget.small import FORGET, RETAIN, born, learned, save
+from forget.small import FORGET, LATER, RETAIN, born, learned, save
 
 REFUSING = "{% for m in messages %}<|assistant|>I cannot say.<|end|>{% endfor %}<|user|>?<|end|><|assistant|>"
 
@@ -65,6 +65,17 @@ def test_without_retain_rows_nothing_is_called_forgotten(home, judged):
     assert document["overall"] == "inconclusive"
     assert document["utility_loss"] is None
     assert "--retain" in said
+
+
+def test_rows_that_must_stay_and_that_the_target_never_knew_show_nothing(home, judged, tmp_path):
+    """A model that lost all it knew of others would look as if it had kept them."""
+    names = [name + "e" for name in LATER[:30]]
+    lines = [json.dumps({"question": row.prompt, "answer": row.completion, **row.columns}) for row in born(names, 2)]
+    (home / "strangers.jsonl").write_text("\n".join(lines) + "\n")
+    document, said = judged(home / "retain", retain="strangers")
+    assert document["evidence"]["utility_loss"]["value"] < 0.1
+    assert document["overall"] == "inconclusive"
+    assert "the target knows no more of the rows that must stay than of controls" in said.replace("\n", " ")
 
 
 def test_a_target_that_never_knew_has_nothing_to_forget(home, judged):

@@ -9,7 +9,7 @@ import numpy as np
 from expunge.attacks.ask import Values
 from expunge.data import Row
 from expunge.evaluation.results.seal import sealed
-from expunge.forget.knowledge import known, likeliest, says
+from expunge.forget.knowledge import NATS, known, likeliest, says
 from expunge.forget.settings import PLAIN, RELEARNED
 from expunge.metrics.bootstrap import interval, mean_interval, resampled_means, wilson
 from expunge.metrics.probability import PROBABILITY
@@ -77,7 +77,13 @@ class Verdict:
         return sealed(asdict(self))
 
 
-def judge(asked: Sequence[Row], before: Values, settings: Mapping[str, Values], lost: Lost | None) -> Verdict:
+def judge(
+    asked: Sequence[Row],
+    before: Values,
+    settings: Mapping[str, Values],
+    lost: Lost | None,
+    kept_before: Values | None = None,
+) -> Verdict:
     """A verdict.
 
     Args:
@@ -85,6 +91,7 @@ def judge(asked: Sequence[Row], before: Values, settings: Mapping[str, Values], 
         before: What the target knows of them.
         settings: What the unlearned model knows, as it is (`PLAIN`) and in every other setting.
         lost: What was lost of what must stay; None where it was not measured.
+        kept_before: What the target knows of rows that must stay: of rows that it never knew nothing can be lost.
     """
     after, reasons = settings[PLAIN], list[str]()
     known_before = known(before)
@@ -109,8 +116,12 @@ def judge(asked: Sequence[Row], before: Values, settings: Mapping[str, Values], 
         "known_under": measured,
         "said_after": float(says(after).mean()),
         "utility_loss": None if lost is None else {"value": lost[0], "ci95": list(lost[1])},
+        "retain_known_before": (
+            None if kept_before is None else share_of(kept_before["margin"] > NATS, kept_before["chance"])
+        ),
     }
-    overall = _overall(int(known_before.sum()), len(asked), measured, lost, reasons)
+    kept = evidence["retain_known_before"]
+    overall = _overall(int(known_before.sum()), len(asked), measured, lost, kept, reasons)
     rows = [_row(at, bool(known_before[at]), before, after, back) for at in range(len(asked))]
     return Verdict(overall, None if lost is None else lost[0], rows, reasons, evidence)
 
@@ -130,7 +141,12 @@ def _row(at: int, was: bool, before: Values, after: Values, back: Mapping[str, n
 
 
 def _overall(
-    known_rows: int, rows: int, shares: Mapping[str, Mapping[str, Any]], lost: Lost | None, reasons: list[str]
+    known_rows: int,
+    rows: int,
+    shares: Mapping[str, Mapping[str, Any]],
+    lost: Lost | None,
+    kept: Mapping[str, Any] | None,
+    reasons: list[str],
 ) -> Overall:
     if lost is not None and lost[1][0] > MOST_LOST:
         reasons.append(f"what must stay is damaged: {lost[0]:.0%} of it is lost (95 % interval from {lost[1][0]:.0%})")
@@ -159,6 +175,12 @@ def _overall(
         return "inconclusive"
     if lost is None:
         reasons.append("what must stay was not measured: give rows that must stay with --retain")
+        return "inconclusive"
+    if kept and kept["above_chance"][0] <= 0:
+        reasons.append(
+            "the target knows no more of the rows that must stay than of controls, so that they cannot show what is "
+            "lost: give rows that it knows with --retain"
+        )
         return "inconclusive"
     if lost[1][1] > MOST_LOST:
         reasons.append(f"up to {lost[1][1]:.0%} of what must stay may be lost: too few retain rows to settle")

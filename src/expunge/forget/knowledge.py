@@ -45,7 +45,8 @@ def chance(example: Example) -> float | None:
 
 MARGIN = Metric("margin", margin, "log p(answer) - max log p(control)", "expunge", frozenset({"answer", "wrong"}))
 CHANCE = replace(MARGIN, name="chance", per_example=chance, definition="share of controls known against the others")
-METRICS: tuple[Metric, ...] = (MARGIN, CHANCE, ROUGE_L_RECALL_UNICODE, FACT_ACCURACY)
+BY_CONTROLS: tuple[Metric, ...] = (MARGIN, CHANCE)
+METRICS: tuple[Metric, ...] = (*BY_CONTROLS, ROUGE_L_RECALL_UNICODE, FACT_ACCURACY)
 
 
 def with_controls(rows: Sequence[Row], holdout: Sequence[Row] = ()) -> list[Row]:
@@ -62,6 +63,12 @@ def with_controls(rows: Sequence[Row], holdout: Sequence[Row] = ()) -> list[Row]
     return [
         replace(row, columns={**row.columns, "perturbed_answer": texts}) for row, texts in zip(rows, found, strict=True)
     ]
+
+
+def comparable(rows: Sequence[Row]) -> list[Row]:
+    """Questions and answers, each with its controls; without those of which too few can be made."""
+    found = with_controls([row for row in rows if row.turns])
+    return [row for row in found if len(row.columns["perturbed_answer"]) >= LEAST_CONTROLS]
 
 
 def known(values: Mapping[str, np.ndarray]) -> np.ndarray:

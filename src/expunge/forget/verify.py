@@ -18,11 +18,15 @@ from expunge.errors import InputError
 from expunge.evaluation.passes.progress import bars
 from expunge.evaluation.results.fingerprints import model_section
 from expunge.files import write_json
+from expunge.forget.build import spread
 from expunge.forget.judge import LEAST_ROWS, MARGIN, MOST_LOST, RETAINED, Verdict, judge, utility_loss
-from expunge.forget.knowledge import METRICS, NATS, known, with_controls
+from expunge.forget.knowledge import BY_CONTROLS, METRICS, NATS, comparable, known, with_controls
 from expunge.forget.settings import PLAIN, in_four_bits, quantized, relearned, reworded
 from expunge.models import check_head, fingerprint_rows, fingerprint_tokenizer, load_model
 from expunge.runs import VERDICT
+
+MOST_COMPARED = 100
+"""Of the rows that must stay, so many are held against controls, to see whether the target knows them."""
 
 
 def verify(
@@ -69,6 +73,8 @@ def verify(
         before = ask(loaded, words, asked, style, METRICS, report)
         stay = {name: rows for name, rows in {"retain": retain, **others}.items() if rows}
         stay_before = {name: ask(loaded, words, rows, style, RETAINED, report) for name, rows in stay.items()}
+        kept = comparable(spread(retain, MOST_COMPARED)) if retain else []
+        kept_before = ask(loaded, words, kept, style, BY_CONTROLS, report) if kept else None
     del loaded
     gc.collect()
     settings: dict[str, Values] = {}
@@ -92,7 +98,7 @@ def verify(
                 else:
                     settings[name] = values
     lost = {name: utility_loss(stay_before[name], stay_after[name]) for name in stay}
-    verdict = judge(asked, before, settings, lost.get("retain"))
+    verdict = judge(asked, before, settings, lost.get("retain"), kept_before)
     if fingerprint_tokenizer(own) != fingerprint_tokenizer(words):
         note = "its tokenizer or chat template differs from the target's; the weights were asked with the target's"
         verdict.reasons.append(note)
