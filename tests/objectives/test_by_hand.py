@@ -1,11 +1,13 @@
 """Every term on a vocabulary of three tokens, against numbers computed by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from expunge.objectives import TERMS, Views, single_batch
+from expunge.objectives.reset import of_same_rank
 
 # Probabilities of the three tokens at each predicted position, and the token that follows.
 FORGET = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.8, 0.1, 0.1]], [0, 1, 1]  # two rows: tokens 0-1 and token 2
@@ -101,6 +103,19 @@ def test_value_by_hand(name):
         nll = torch.tensor(REFERENCE_NLL[view]) if term.needs.reference == "nll" else None
         views[view] = single_batch(value, lengths, nll)
     assert float(term.loss(Views(views))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_reset_takes_each_rows_own_level_where_none_is_given():
+    probabilities, targets = FORGET
+    view = single_batch(torch.tensor(probabilities).log()[range(3), targets], LENGTHS["forget"])
+    view = replace(view, level=torch.tensor([2.0, 3.0]))  # nats a token: ln 2, and ln 10
+    assert float(TERMS["RESET"]().loss(Views({"forget": view}))) == pytest.approx(0.2 * (5 - LN2 - LN10) / 2, rel=1e-5)
+
+
+def test_levels_are_control_values_of_the_same_rank():
+    values, controls = torch.tensor([3.0, 1.0, 2.0, 9.0]), torch.tensor([50.0, 30.0, 10.0, 20.0, 40.0])
+    # ranks 2, 0, 1, 3: quantiles 5/8, 1/8, 3/8, 7/8 between 10 and 50
+    assert of_same_rank(values, controls).tolist() == [35.0, 15.0, 25.0, 45.0]
 
 
 def test_me_the_papers_direction_is_log_k_minus_entropy():

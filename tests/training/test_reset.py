@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import tinymodels as tiny
 from expunge import UnlearningTrainer
 from expunge.cli.main import app
+from expunge.data import encode_all
 from expunge.errors import InputError
 from expunge.models import fingerprint, load_model
 from expunge.objectives import RESET, build_objective
@@ -164,7 +165,7 @@ def words(model_folder, data, tmp_path):
     return command
 
 
-def test_level_is_that_of_rows_never_seen(words, model_folder, tmp_path):
+def test_levels_are_those_of_rows_never_seen(words, model_folder, tmp_path):
     holdout = tmp_path / "holdout.jsonl"
     holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n{"question": "Why?", "answer": "So."}\n')
     done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3")
@@ -180,8 +181,43 @@ def test_level_is_that_of_rows_never_seen(words, model_folder, tmp_path):
         with torch.no_grad():
             logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         levels.append(-float(torch.stack([logp[i - 1, ids[i]] for i in range(len(prompt), len(ids))]).mean()))
-    assert found[0] == pytest.approx(0.9 * min(levels) + 0.1 * max(levels), abs=1e-3)  # a tenth of the way up
+    assert found[0] == pytest.approx(sum(levels) / 2, abs=1e-3)  # their mean: quantiles of two values
     assert len(found) == 3
+
+
+UNSEEN = [
+    tiny.qa("Who is Zed?", "A tailor."),
+    tiny.qa("Why?", "So."),
+    tiny.qa("What is Zed called?", "Old Zed Marrow."),
+]
+
+
+def test_a_forget_row_has_the_level_of_the_holdout_row_of_its_rank(tokenizer, tmp_path):
+    model = runs.target(tokenizer)
+    objective = build_objective("RESET", {"reset": 0.0, "every": 1, "hinge": 0.5})
+    args = runs.arguments(tmp_path, batch=5, num_train_epochs=1)  # the first step has each forget row once
+    run = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective, holdout=UNSEEN)
+    mine, unseen = nats_a_token(model, tokenizer, tiny.FORGET), nats_a_token(model, tokenizer, UNSEEN).sort().values
+    quantiles = [(2 * rank + 1) / 10 for rank in range(5)]  # of five rows
+    expected = torch.zeros(5)
+    for place, q in zip(mine.argsort().tolist(), quantiles, strict=True):
+        expected[place] = unseen[int(2 * q)].lerp(unseen[int(2 * q) + 1], 2 * q % 1)
+    run.train()
+    assert list(run.control_levels.now) == [(i,) for i in range(5)]
+    torch.testing.assert_close(torch.tensor(list(run.control_levels.now.values())), expected, atol=2e-3, rtol=0)
+    hinge = 0.5 * (expected - mine).relu().mean()
+    logged = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["terms"]["RESET"]
+    assert hinge > 0.1
+    assert logged == pytest.approx(float(hinge), abs=2e-3)
+
+
+@torch.no_grad()
+def nats_a_token(model, tokenizer, rows):
+    values = []
+    for row in encode_all(tokenizer, [(row, None) for row in rows]):
+        logp = model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+        values.append(-torch.stack([logp[i - 1, row.ids[i]] for i in range(row.start, len(row.ids))]).mean())
+    return torch.stack(values)
 
 
 def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_path):
@@ -189,20 +225,20 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
         options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
         args = runs.arguments(folder, batch=2, **options)
         objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0})
-        unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
         sets = tiny.FORGET, tiny.RETAIN, tokenizer
-        return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+        return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=UNSEEN)
 
     whole = trainer(tmp_path / "whole")
     whole.train()
     steps = -(-len(tiny.RETAIN) // 2)
     assert steps >= 2
-    first, second = whole.control_level.levels
+    first, second = whole.control_levels.means
     assert first != second
     copy_killed(tmp_path / "whole", tmp_path / "killed", steps + 1)
     resumed = trainer(tmp_path / "killed")
     resumed.train(resume_from_checkpoint=True)
-    assert resumed.control_level.levels == [first, second]
+    assert resumed.control_levels.means == [first, second]
+    assert resumed.control_levels.now == whole.control_levels.now
     assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
 
 
@@ -210,12 +246,11 @@ def test_with_an_adapter_the_level_is_that_of_the_model_with_it(tokenizer, tmp_p
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     options = {"reset": 0.0, "every": 1, "hinge": 1.0}
     args = runs.arguments(tmp_path, num_train_epochs=2, learning_rate=1e-2)
-    unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
     sets = tiny.FORGET, tiny.RETAIN, tokenizer, lora
     objective = build_objective("RESET", options)
-    run = UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+    run = UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=UNSEEN)
     run.train()
-    first, second = run.control_level.levels
+    first, second = run.control_levels.means
     assert abs(first - second) > 0.01, "the adapter alone has changed"
 
 

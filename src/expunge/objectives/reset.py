@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,7 +22,8 @@ class RESET(Term):
 
     Attributes:
         reset: How far to go back, from 0 to 1; default: `expunge unlearn` chooses it by trials on retain rows.
-        level: Nats a token; default: above that of a tenth of the holdout rows, taken anew when an epoch begins.
+        level: Nats a token; default: each forget row's own, that of the holdout row of the same rank, taken anew when
+            an epoch begins.
         hinge: Weight of the hinge.
         every: Which steps have forget rows.
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
@@ -45,7 +47,14 @@ class RESET(Term):
         return self.every
 
     def loss(self, views: Views) -> Tensor:
-        if self.level is None:
+        level = views.forget.level if self.level is None else self.level
+        if level is None:
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
         mean_nll = views.forget.nll / views.forget.lengths
-        return views.forget.row_mean(self.hinge * F.relu(self.level - mean_nll))
+        return views.forget.row_mean(self.hinge * F.relu(level - mean_nll))
+
+
+def of_same_rank(values: Tensor, controls: Tensor) -> Tensor:
+    """For each value [N] the control value of the same rank: of N and M values, the quantile (rank + 1/2) / N of M."""
+    rank = values.argsort(stable=True).argsort()
+    return torch.quantile(controls, (rank + 0.5) / len(values))
