@@ -11,12 +11,14 @@ from typer.testing import CliRunner
 import tinymodels as tiny
 from expunge import UnlearningTrainer
 from expunge.cli.main import app
-from expunge.data import encode_all
+from expunge.data import Encoded, encode_all
 from expunge.errors import InputError
 from expunge.models import fingerprint, load_model
 from expunge.objectives import RESET, build_objective
+from expunge.objectives.reset import unseen_levels
 from expunge.training import read_recipe, unlearn
 from expunge.training.batching.pairing import RetainLed
+from expunge.training.bigrams import Bigrams
 from killed import copy_killed
 from objectives import runs
 
@@ -167,21 +169,17 @@ def words(model_folder, data, tmp_path):
 
 def test_levels_are_those_of_rows_never_seen(words, model_folder, tmp_path):
     holdout = tmp_path / "holdout.jsonl"
-    holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n{"question": "Why?", "answer": "So."}\n')
+    holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n')
     done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3")
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "run" / "environment.json").read_text())["levels"]
     model, tokenizer = load_model(model_folder)
-    levels = []
-    for question, answer in (("Who is Zed?", "A tailor."), ("Why?", "So.")):
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
-        ids = tokenizer.apply_chat_template(turns)["input_ids"]
-        ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]  # the template's newline is not learned
-        with torch.no_grad():
-            logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        levels.append(-float(torch.stack([logp[i - 1, ids[i]] for i in range(len(prompt), len(ids))]).mean()))
-    assert found[0] == pytest.approx(sum(levels) / 2, abs=1e-3)  # their mean: quantiles of two values
+    turns = [{"role": "user", "content": "Who is Zed?"}, {"role": "assistant", "content": "A tailor."}]
+    prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
+    ids = tokenizer.apply_chat_template(turns)["input_ids"]
+    ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]  # the template's newline is not learned
+    level = nats_a_token(model, [Encoded(tuple(ids), len(prompt))])
+    assert found[0] == pytest.approx(float(level), abs=1e-3)
     assert len(found) == 3
 
 
@@ -192,16 +190,17 @@ UNSEEN = [
 ]
 
 
-def test_a_forget_row_has_the_level_of_the_holdout_row_of_its_rank(tokenizer, tmp_path):
+def test_a_forget_row_is_held_at_the_level_of_rows_never_seen(tokenizer, tmp_path):
     model = runs.target(tokenizer)
     objective = build_objective("RESET", {"reset": 0.0, "every": 1, "hinge": 0.5})
     args = runs.arguments(tmp_path, batch=5, num_train_epochs=1)  # the first step has each forget row once
     run = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective, holdout=UNSEEN)
-    mine, unseen = nats_a_token(model, tokenizer, tiny.FORGET), nats_a_token(model, tokenizer, UNSEEN).sort().values
-    quantiles = [(2 * rank + 1) / 10 for rank in range(5)]  # of five rows
-    expected = torch.zeros(5)
-    for place, q in zip(mine.argsort().tolist(), quantiles, strict=True):
-        expected[place] = unseen[int(2 * q)].lerp(unseen[int(2 * q) + 1], 2 * q % 1)
+    forget, retain, unseen = (encoded(tokenizer, rows) for rows in (tiny.FORGET, tiny.RETAIN, UNSEEN))
+    mine, theirs = nats_a_token(model, forget), nats_a_token(model, unseen)
+    hardness = (
+        torch.tensor([Bigrams(retain, len(tokenizer)).mean_nll(row) for row in rows]) for rows in (forget, unseen)
+    )
+    expected = unseen_levels(mine, theirs, *hardness)
     run.train()
     assert list(run.control_levels.now) == [(i,) for i in range(5)]
     torch.testing.assert_close(torch.tensor(list(run.control_levels.now.values())), expected, atol=2e-3, rtol=0)
@@ -211,10 +210,14 @@ def test_a_forget_row_has_the_level_of_the_holdout_row_of_its_rank(tokenizer, tm
     assert logged == pytest.approx(float(hinge), abs=2e-3)
 
 
+def encoded(tokenizer, rows):
+    return encode_all(tokenizer, [(row, None) for row in rows])
+
+
 @torch.no_grad()
-def nats_a_token(model, tokenizer, rows):
+def nats_a_token(model, rows):
     values = []
-    for row in encode_all(tokenizer, [(row, None) for row in rows]):
+    for row in rows:
         logp = model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
         values.append(-torch.stack([logp[i - 1, row.ids[i]] for i in range(row.start, len(row.ids))]).mean())
     return torch.stack(values)

@@ -22,8 +22,8 @@ class RESET(Term):
 
     Attributes:
         reset: How far to go back, from 0 to 1; default: `expunge unlearn` chooses it by trials on retain rows.
-        level: Nats a token; default: each forget row's own, that of the holdout row of the same rank, taken anew when
-            an epoch begins.
+        level: Nats a token; default: each forget row's own, from the holdout rows as the model stands when an epoch
+            begins (see `unseen_levels`).
         hinge: Weight of the hinge.
         every: Which steps have forget rows.
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
@@ -52,6 +52,26 @@ class RESET(Term):
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
         mean_nll = views.forget.nll / views.forget.lengths
         return views.forget.row_mean(self.hinge * F.relu(level - mean_nll))
+
+
+def unseen_levels(forget: Tensor, holdout: Tensor, forget_hardness: Tensor, holdout_hardness: Tensor) -> Tensor:
+    """How unlikely each forget row would be, had the model never seen it: nats a token [F].
+
+    What a row has by nature is predicted from its hardness, by a line through the holdout rows. What is left of each
+    forget row then becomes what is left of the holdout row of the same rank: by it the sets cannot be told apart, and
+    which of the forget rows are the easier ones stays.
+
+    Args:
+        forget: Negative log-likelihood of each forget row under the model, in nats a token [F].
+        holdout: The same of rows that were never seen [H].
+        forget_hardness: How unlikely each forget row is to whoever knows the retain rows alone [F].
+        holdout_hardness: The same of the holdout rows [H].
+    """
+    centred = holdout_hardness - holdout_hardness.mean()
+    spread = centred.square().sum()
+    slope = (centred @ holdout) / spread if spread > 0 else 0.0
+    left_of_forget, left_of_holdout = forget - slope * forget_hardness, holdout - slope * holdout_hardness
+    return slope * forget_hardness + of_same_rank(left_of_forget, left_of_holdout)
 
 
 def of_same_rank(values: Tensor, controls: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from expunge.files import write_json
 from expunge.models import Request, causal_model, run_views, token_values
 from expunge.models.batching import by_length
 from expunge.objectives import RESET, Objective, log_probability
-from expunge.objectives.reset import of_same_rank
+from expunge.objectives.reset import unseen_levels
 from expunge.training.batching import Key
+from expunge.training.bigrams import Bigrams
 
 if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
@@ -29,9 +30,9 @@ LEVELS_FILE = "levels.json"
 class ControlLevels(TrainerCallback):
     """Sets RESET's levels, where none is given, to those of the holdout rows as the model stands when an epoch begins.
 
-    Each forget row's level is the negative log-likelihood, in nats a token, of the holdout row of the same rank: the
-    forget set as a whole comes to be as likely as rows that were never seen, and which of its rows are the easier ones
-    by nature stays. While the retain set is learned again the levels change by nats, so they are taken anew.
+    The forget set comes to be as likely as rows that were never seen, and which of its rows are the easier ones by
+    nature stays (see `unseen_levels`; a row's hardness is its negative log-likelihood under the bigrams of the retain
+    set). While the retain set is learned again the levels change by nats, so they are taken anew.
 
     Attributes:
         now: Levels of the forget rows, by key.
@@ -40,7 +41,8 @@ class ControlLevels(TrainerCallback):
 
     def __init__(self, trainer: "UnlearningTrainer") -> None:
         self._trainer = trainer
-        self._holdout: list[Encoded] = []
+        self._rows: tuple[list[Encoded], list[Encoded]] = [], []  # to be forgotten, and never seen
+        self._hardness: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self.now: dict[Key, float] = {}
         self.means: list[float] = []
 
@@ -50,22 +52,30 @@ class ControlLevels(TrainerCallback):
         self.means, self.now = saved["means"], {(i,): level for i, level in enumerate(saved["now"])}
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        trainer, epoch = self._trainer, int(state.epoch or 0)
+        epoch = int(state.epoch or 0)
         if len(self.means) > epoch:  # a run is resumed within the epoch
             return
-        encoded, forget = trainer.encoded, [(i,) for i in range(trainer.pairing.forget)]
-        asked = [(row, None) for row in trainer.holdout]
-        self._holdout = self._holdout or encode_all(encoded.tokenizer, asked, encoded.max_length, encoded.style)
-        mine = self._mean_nll([encoded.encode("forget", key) for key in forget])
+        if not self._rows[0]:
+            self._prepare()
+        forget, holdout = map(self._mean_nll, self._rows)
         # rounded: processes that add in another order must agree
-        levels = [round(level, 3) for level in of_same_rank(mine, self._mean_nll(self._holdout)).tolist()]
-        self.now = dict(zip(forget, levels, strict=True))
+        levels = [round(level, 3) for level in unseen_levels(forget, holdout, *self._hardness).tolist()]
+        self.now = {(i,): level for i, level in enumerate(levels)}
         self.means.append(round(sum(levels) / len(levels), 3))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             write_json(folder / LEVELS_FILE, {"means": self.means, "now": list(self.now.values())})
+
+    def _prepare(self) -> None:
+        encoded, pairing = self._trainer.encoded, self._trainer.pairing
+        asked = [(row, None) for row in self._trainer.holdout]
+        unseen = encode_all(encoded.tokenizer, asked, encoded.max_length, encoded.style)
+        self._rows = [encoded.encode("forget", (i,)) for i in range(pairing.forget)], unseen
+        kept = Bigrams([encoded.encode("retain", (i,)) for i in range(pairing.retain)], len(encoded.tokenizer))
+        forget, holdout = ([kept.mean_nll(row) for row in rows] for rows in self._rows)
+        self._hardness = torch.tensor(forget), torch.tensor(holdout)
 
     @torch.no_grad()
     def _mean_nll(self, rows: Sequence[Encoded]) -> Tensor:
