@@ -8,7 +8,7 @@ import torch
 
 from expunge.data import Encoded
 from expunge.objectives import TERMS, Views, single_batch
-from expunge.objectives.reset import of_same_rank, unseen_levels
+from expunge.objectives.reset import of_same_rank, towards, unseen_levels
 from expunge.training.bigrams import Bigrams
 
 # Probabilities of the three tokens at each predicted position, and the token that follows.
@@ -129,6 +129,30 @@ def test_levels_are_what_rows_of_that_hardness_have_when_never_seen():
     assert levels.tolist() == pytest.approx([8 + 2.5, 2 + 3.25])
     even = unseen_levels(forget, holdout, torch.zeros(2), torch.ones(3))
     assert even.tolist() == pytest.approx([6.25, 8.25]), "rows of one hardness: by rank alone"
+
+
+def test_a_matrix_goes_to_its_anchor_along_what_forget_rows_put_in():
+    weight, anchor = torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 10.0]])
+    # the first input is retain rows' alone, the second forget rows' alone: kept, and the anchor's
+    apart = towards(
+        weight, anchor, 0.3, torch.tensor([4.0, 0.0]).diag().double(), torch.tensor([0.0, 1.0]).diag().double()
+    )
+    assert apart.tolist() == [pytest.approx([1, 10])]
+    # retain rows use the first four times as much, 0.3 / (0.7 * 4 + 0.3) of the way; forget rows the second, 3 times
+    diagonal = towards(weight, anchor, 0.3, torch.tensor([4.0, 1.0]), torch.tensor([1.0, 3.0]))
+    assert diagonal.tolist() == [pytest.approx([1 + 4 * 0.3 / 3.1, 2 + 8 * 0.9 / 1.6])]
+    assert towards(weight, anchor, 0.3, torch.zeros(2), torch.zeros(2)).tolist() == weight.tolist()
+    alike = torch.tensor([[4.0, 1.0], [1.0, 2.0]]).double()
+    assert towards(weight, anchor, 0.3, alike, alike).tolist() == [pytest.approx([2.2, 4.4])]
+
+
+def test_where_directions_are_shared_what_both_want_is_met_as_well_as_it_can_be():
+    torch.manual_seed(0)
+    weight, anchor, (retain, forget) = torch.randn(3, 4), torch.randn(3, 4), torch.randn(2, 6, 4).double()
+    moved = towards(weight, anchor, 0.3, retain.T @ retain, forget.T @ forget).requires_grad_(True)
+    wanted = 0.7 * ((moved - weight) @ retain.T).square().sum() + 0.3 * ((moved - anchor) @ forget.T).square().sum()
+    wanted.backward()
+    assert moved.grad.abs().max() < 1e-5 * wanted
 
 
 def test_bigrams_by_hand():

@@ -14,15 +14,15 @@ from expunge.cli.main import app
 from expunge.data import Encoded, encode_all
 from expunge.errors import InputError
 from expunge.models import fingerprint, load_model
-from expunge.objectives import RESET, build_objective
-from expunge.objectives.reset import unseen_levels
+from expunge.objectives import RESET, Views, build_objective, single_batch
+from expunge.objectives.reset import towards, unseen_levels
 from expunge.training import read_recipe, unlearn
 from expunge.training.batching.pairing import RetainLed
 from expunge.training.bigrams import Bigrams
 from killed import copy_killed
 from objectives import runs
 
-OPTIONS = {"level": 7.0, "reset": 0.7}
+OPTIONS = {"level": 7.0, "reset": 0.7, "along": "all"}
 
 
 @pytest.fixture
@@ -110,6 +110,55 @@ def test_towards_an_anchor_model(started, tokenizer):
         started(anchor=tiny.tiny_llama(tokenizer, hidden=16))
 
 
+def test_weights_move_along_what_forget_rows_put_in(started, tokenizer):
+    anchor = tiny.tiny_llama(tokenizer, seed=9)
+    run, before = started(anchor=anchor, reset=0.6, along="forget")
+    target, new = runs.target(tokenizer), dict(anchor.named_parameters())
+    inputs = {name: inputs_of(target, encoded(tokenizer, rows)) for name, rows in sets().items()}
+    for name, now in run.model.named_parameters():
+        if now.dim() < 2:
+            assert torch.equal(now, before[name])
+            continue
+        retain, forget = (torch.cat(inputs[rows][name]) for rows in ("retain", "forget"))
+        moments = [x.T @ x / len(x) for x in (retain, forget)]
+        if name == "model.embed_tokens.weight":
+            expected = towards(before[name].T, new[name].T, 0.6, *moments).T
+        else:
+            expected = towards(before[name], new[name], 0.6, *moments)
+        torch.testing.assert_close(now.detach().double(), expected.detach(), rtol=0, atol=1e-4)
+        # a neutral measure: what forget rows put in meets the anchor more than what retain rows do
+        share = [
+            ((now - before[name]).detach() @ x.T.float()).norm()
+            / ((new[name] - before[name]).detach() @ x.T.float()).norm()
+            for x in (retain, forget)
+            if name != "model.embed_tokens.weight"
+        ]
+        assert not share or share[0] < share[1]
+
+
+def sets():
+    return {"retain": tiny.RETAIN, "forget": tiny.FORGET}
+
+
+@torch.no_grad()
+def inputs_of(model, rows):
+    """What each linear layer gets, and one of K for each token, in a pass for each row."""
+    found = {}
+    names = {module: f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    hooks = [
+        module.register_forward_pre_hook(lambda m, x: found.setdefault(names[m], []).append(x[0][0].double()))
+        for module in names
+    ]
+    for row in rows:
+        ids = torch.tensor(row.ids)
+        one = torch.nn.functional.one_hot(ids, model.config.vocab_size)
+        found.setdefault("model.embed_tokens.weight", []).append(one.double())
+        model(input_ids=ids[None])
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 def test_below_an_adapter_the_base_is_the_anchor(model_folder, data, tmp_path):
     options = {
         "model": str(model_folder),
@@ -120,8 +169,8 @@ def test_below_an_adapter_the_base_is_the_anchor(model_folder, data, tmp_path):
     }
     adapter = {"objective": "NPO+GD", "train.learning_rate": 1e-2, "train.num_train_epochs": 3, "lora.r": 2}
     target = unlearn(read_recipe(None, {**options, **adapter}), tmp_path / "target", quiet=True)
-    scaled = {"objective": "RESET", "objective.reset": 0.4, "objective.level": 7.0, "train.max_steps": 1}
-    scaled |= {"model": str(target), "train.learning_rate": 1e-30, "train.weight_decay": 0}
+    scaled = {"objective": "RESET", "objective.reset": 0.4, "objective.level": 7.0, "objective.along": "all"}
+    scaled |= {"train.max_steps": 1, "model": str(target), "train.learning_rate": 1e-30, "train.weight_decay": 0}
     run = unlearn(read_recipe(None, {**options, **scaled}), tmp_path / "run", quiet=True)
     base, full, now = (load_model(place)[0].state_dict() for place in (model_folder, target, run))
     name = "model.layers.0.mlp.up_proj.weight"
@@ -294,4 +343,4 @@ def test_options_are_checked():
         with pytest.raises(InputError, match=key):
             build_objective("RESET", {key: value})
     with pytest.raises(InputError, match=r"objective\.level"):
-        RESET().loss(None)
+        RESET().loss(Views({"forget": single_batch(torch.zeros(1), [1])}))

@@ -11,13 +11,16 @@ from expunge.errors import InputError
 from expunge.limits import Count, Index, NotNegative, Positive, Share
 from expunge.objectives.base import Needs, Term, Views
 
+TINY = 1e-9  # of all that goes in: a direction that has less is used by nobody, and stays
+
 
 @dataclass(frozen=True)
 class RESET(Term):
     """hinge * row mean of max(0, level - nll_f / T): forget rows as unlikely as rows never seen, and no further.
 
-    Before the first step every chosen matrix W becomes (1 - reset) W + reset W_anchor (shrink and perturb), the anchor
-    being fresh initial weights, or those of an anchor model. Then the retain rows are learned again: an epoch is one
+    Before the first step every chosen matrix goes back towards an anchor, fresh initial weights or those of an anchor
+    model: along what forget rows put in (see `towards`), or as by (1 - reset) W + reset W_anchor (shrink and perturb).
+    Then the retain rows are learned again: an epoch is one
     pass over the retain set, and every `every`-th step has as many forget rows as retain rows, under the hinge.
 
     Attributes:
@@ -29,6 +32,8 @@ class RESET(Term):
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
         layers: First and last of the layers that are reset, from 0; default: all.
         embeddings: Where not all is reset: reset the embeddings of tokens that only forget rows have.
+        along: Directions of a matrix's inputs that are reset: "forget", those that forget rows use more than retain
+            rows do (see `towards`), or "all" alike.
     """
 
     reset: Share | None = None
@@ -38,6 +43,7 @@ class RESET(Term):
     modules: Literal["all", "mlp", "attention"] = "all"
     layers: tuple[Index, Index] | None = None
     embeddings: bool = True
+    along: Literal["forget", "all"] = "forget"
     needs = Needs(views=("forget",))
     paper = "1910.08475"
     regulariser = "GD"
@@ -52,6 +58,27 @@ class RESET(Term):
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
         mean_nll = views.forget.nll / views.forget.lengths
         return views.forget.row_mean(self.hinge * F.relu(level - mean_nll))
+
+
+def towards(weight: Tensor, anchor: Tensor, reset: float, retain: Tensor, forget: Tensor) -> Tensor:
+    """A matrix moved towards its anchor along what forget rows put in, and kept along what retain rows do [out, in].
+
+    W' = W + reset (A - W) F ((1 - reset) R + reset F)^-1, which makes (1 - reset) E|(W' - W) x|^2 over retain rows and
+    reset E|(W' - A) x|^2 over forget rows as small as can be together. Where both use a direction alike, it is moved as
+    by (1 - reset) W + reset A; one that neither uses stays.
+
+    Args:
+        weight: W.
+        anchor: A.
+        reset: From 0 to 1.
+        retain: R, the mean of x x' over inputs x of retain rows [in, in]; or its diagonal [in], where it is one.
+        forget: F, the same of forget rows.
+    """
+    both = (1 - reset) * retain + reset * forget
+    if both.dim() == 1:
+        return weight.double() + (anchor - weight).double() * reset * forget / both.clamp(min=TINY)
+    both = both + TINY * both.trace() * torch.eye(len(both), dtype=both.dtype, device=both.device)
+    return weight.double() + reset * torch.linalg.solve(both, forget @ (anchor - weight).double().T).T
 
 
 def unseen_levels(forget: Tensor, holdout: Tensor, forget_hardness: Tensor, holdout_hardness: Tensor) -> Tensor:
