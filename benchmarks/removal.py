@@ -49,9 +49,9 @@ REMOVAL = {**SMALL, "learning_rate": 2e-3, "warmup_steps": 5, "lr_scheduler_type
 SUPPRESSION = {**SMALL, "learning_rate": 1e-3, "num_train_epochs": 10}
 
 
-def removal(passes, **options):
+def removal(passes, along="all", **options):
     """RESET for so many passes over the retain set."""
-    return {"name": "RESET", **options}, {**REMOVAL, "num_train_epochs": passes}
+    return {"name": "RESET", "along": along, **options}, {**REMOVAL, "num_train_epochs": passes}
 
 
 # From a base: fine-tuned until every answer is exact, and removal for a quarter of that.
@@ -60,9 +60,9 @@ LORA_RATE, LORA_RANK = 5e-3, 32
 BASE_AUTHORS = 8
 
 
-def towards_base(passes, **options):
+def towards_base(passes, along="all", **options):
     """RESET towards the base model, with the fine-tuning's rate."""
-    objective, train = removal(passes, **options)
+    objective, train = removal(passes, along, **options)
     return objective, {**train, "learning_rate": FINE_TUNING["learning_rate"]}
 
 
@@ -82,8 +82,15 @@ def undo(retain_passes, rows):
     return "DISTILL+KL", {**SUPPRESSION, **options}
 
 
+def along_forget(recipe):
+    """RESET along what forget rows put in, by reset and passes."""
+    tried = ((0.5, 1), (0.5, 2), (0.5, 3), (0.5, 4), (0.5, 6), (0.3, 4), (0.7, 4))
+    return {f"along {reset}, {n} passes": recipe(n, "forget", reset=reset, every=4) for reset, n in tried}
+
+
 FROM_BASE = {
     **SUPPRESSED,
+    **along_forget(towards_base),
     "UNDO .6": undo(5, 200),
     "RESET .5": towards_base(5, reset=0.5, every=4),
     "RESET .8": towards_base(5, reset=0.8, every=4),
@@ -97,6 +104,7 @@ FROM_BASE = {
 }
 FROM_NOTHING = {
     **SUPPRESSED,
+    **along_forget(removal),
     "UNDO .6": undo(10, 577),
     # 2503.05657: one layer's weights negated, then the retain set alone
     "NoT": removal(5, reset=0.0, hinge=0.0),
@@ -122,6 +130,7 @@ FROM_NOTHING = {
     "RESET .6": removal(6, reset=0.6, every=4),
 }
 SETTING = ("world", "base", "lora", "first", "forgotten", "hidden", "layers", "bf16")
+RETRAINED = "retrained"
 RELEARNING = ((30, 3e-4), (100, 1e-3))  # steps, rate
 
 
@@ -358,7 +367,9 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="autocast, on a CPU: faster for wide models with AMX")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="which")
     parser.add_argument("--quantized", action="store_true", help="measure in int8 and nf4 too")
-    parser.add_argument("--methods", nargs="+", dest="names", help="default: all")
+    parser.add_argument(
+        "--methods", nargs="+", dest="names", help=f"of {RETRAINED}, target and those of the tables; default: all"
+    )
     asked = parser.parse_args()
     if asked.out is None or not (asked.data or asked.world):
         models = json.loads(asked.json.read_text())["models"]
@@ -367,13 +378,16 @@ def main():
     bench = Bench(asked)
     target = bench.learned("target", bench.rows("full"), 42, bench.recipe if asked.base else TINY_TRAINING)
     for seed in asked.seeds:
-        place = bench.learned(f"retain {seed}", bench.rows("retain"), seed, bench.recipe)
-        bench.measure(f"retrained {seed}", place, method="retrained", seed=seed)
-        bench.measure("target", target, method="target", seed=42)
-        for name in asked.names or bench.methods:
+        for name in asked.names or (RETRAINED, "target", *bench.methods):
             began = time.monotonic()
-            place, spent = bench.unlearned(name, seed)
-            bench.measure(f"{name} {seed}", place, spent, method=name, seed=seed)
+            if name == RETRAINED:
+                place = bench.learned(f"retain {seed}", bench.rows("retain"), seed, bench.recipe)
+                bench.measure(f"{name} {seed}", place, method=name, seed=seed)
+            elif name == "target":
+                bench.measure(name, target, method=name, seed=42)
+            else:
+                place, spent = bench.unlearned(name, seed)
+                bench.measure(f"{name} {seed}", place, spent, method=name, seed=seed)
             print(f"{name} {seed}: {time.monotonic() - began:.0f} s", flush=True)
 
 

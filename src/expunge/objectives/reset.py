@@ -18,10 +18,10 @@ TINY = 1e-9  # of all that goes in: a direction that has less is used by nobody,
 class RESET(Term):
     """hinge * row mean of max(0, level - nll_f / T): forget rows as unlikely as rows never seen, and no further.
 
-    Before the first step every chosen matrix goes back towards an anchor, fresh initial weights or those of an anchor
-    model: along what forget rows put in (see `towards`), or as by (1 - reset) W + reset W_anchor (shrink and perturb).
-    Then the retain rows are learned again: an epoch is one
-    pass over the retain set, and every `every`-th step has as many forget rows as retain rows, under the hinge.
+    Before the first step every chosen matrix W goes back towards an anchor, fresh initial weights or those of an anchor
+    model: as by (1 - reset) W + reset W_anchor (shrink and perturb), or along what forget rows put in. Then the retain
+    rows are learned again: an epoch is one pass over the retain set, and every `every`-th step has as many forget rows
+    as retain rows, under the hinge.
 
     Attributes:
         reset: How far to go back, from 0 to 1; default: `expunge unlearn` chooses it by trials on retain rows.
@@ -32,8 +32,8 @@ class RESET(Term):
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
         layers: First and last of the layers that are reset, from 0; default: all.
         embeddings: Where not all is reset: reset the embeddings of tokens that only forget rows have.
-        along: Directions of a matrix's inputs that are reset: "forget", those that forget rows use more than retain
-            rows do (see `towards`), or "all" alike.
+        along: Directions of a matrix's inputs that are reset: "all" alike, or "forget", the more the more forget rows
+            use them than retain rows do (see `towards`).
     """
 
     reset: Share | None = None
@@ -43,7 +43,7 @@ class RESET(Term):
     modules: Literal["all", "mlp", "attention"] = "all"
     layers: tuple[Index, Index] | None = None
     embeddings: bool = True
-    along: Literal["forget", "all"] = "forget"
+    along: Literal["all", "forget"] = "all"
     needs = Needs(views=("forget",))
     paper = "1910.08475"
     regulariser = "GD"
