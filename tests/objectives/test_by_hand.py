@@ -1,11 +1,15 @@
 """Every term on a vocabulary of three tokens, against numbers computed by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from expunge.data import Encoded
 from expunge.objectives import TERMS, Views, single_batch
+from expunge.objectives.reset import of_same_rank, towards, unseen_levels
+from expunge.training.bigrams import Bigrams
 
 # Probabilities of the three tokens at each predicted position, and the token that follows.
 FORGET = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.8, 0.1, 0.1]], [0, 1, 1]  # two rows: tokens 0-1 and token 2
@@ -101,6 +105,64 @@ def test_value_by_hand(name):
         nll = torch.tensor(REFERENCE_NLL[view]) if term.needs.reference == "nll" else None
         views[view] = single_batch(value, lengths, nll)
     assert float(term.loss(Views(views))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_reset_takes_each_rows_own_level_where_none_is_given():
+    probabilities, targets = FORGET
+    view = single_batch(torch.tensor(probabilities).log()[range(3), targets], LENGTHS["forget"])
+    view = replace(view, level=torch.tensor([2.0, 3.0]))  # nats a token: ln 2, and ln 10
+    assert float(TERMS["RESET"]().loss(Views({"forget": view}))) == pytest.approx(0.2 * (5 - LN2 - LN10) / 2, rel=1e-5)
+
+
+def test_levels_are_control_values_of_the_same_rank():
+    values, controls = torch.tensor([3.0, 1.0, 2.0, 9.0]), torch.tensor([50.0, 30.0, 10.0, 20.0, 40.0])
+    # ranks 2, 0, 1, 3: quantiles 5/8, 1/8, 3/8, 7/8 between 10 and 50
+    assert of_same_rank(values, controls).tolist() == [35.0, 15.0, 25.0, 45.0]
+
+
+def test_levels_are_what_rows_of_that_hardness_have_when_never_seen():
+    # holdout rows lie on 3 + 2 h but for -0.5, 1 and -0.5, which are at right angles to h
+    holdout, hardness = torch.tensor([4.5, 8.0, 8.5]), torch.tensor([1.0, 2.0, 3.0])
+    forget = torch.tensor([0.0, 5.0])  # left over 2 h: -8 and 3, the lower and the higher
+    levels = unseen_levels(forget, holdout, torch.tensor([4.0, 1.0]), hardness)
+    # left of the holdout rows: 2.5, 2.5 and 4, whose quantiles 1/4 and 3/4 are 2.5 and 3.25
+    assert levels.tolist() == pytest.approx([8 + 2.5, 2 + 3.25])
+    even = unseen_levels(forget, holdout, torch.zeros(2), torch.ones(3))
+    assert even.tolist() == pytest.approx([6.25, 8.25]), "rows of one hardness: by rank alone"
+
+
+def test_a_matrix_goes_to_its_anchor_along_what_forget_rows_put_in():
+    weight, anchor = torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 10.0]])
+    # the first input is retain rows' alone, the second forget rows' alone: kept, and the anchor's
+    apart = towards(
+        weight, anchor, 0.3, torch.tensor([4.0, 0.0]).diag().double(), torch.tensor([0.0, 1.0]).diag().double()
+    )
+    assert apart.tolist() == [pytest.approx([1, 10])]
+    # retain rows use the first four times as much, 0.3 / (0.7 * 4 + 0.3) of the way; forget rows the second, 3 times
+    diagonal = towards(weight, anchor, 0.3, torch.tensor([4.0, 1.0]), torch.tensor([1.0, 3.0]))
+    assert diagonal.tolist() == [pytest.approx([1 + 4 * 0.3 / 3.1, 2 + 8 * 0.9 / 1.6])]
+    assert towards(weight, anchor, 0.3, torch.zeros(2), torch.zeros(2)).tolist() == weight.tolist()
+    alike = torch.tensor([[4.0, 1.0], [1.0, 2.0]]).double()
+    assert towards(weight, anchor, 0.3, alike, alike).tolist() == [pytest.approx([2.2, 4.4])]
+
+
+def test_where_directions_are_shared_what_both_want_is_met_as_well_as_it_can_be():
+    torch.manual_seed(0)
+    weight, anchor, (retain, forget) = torch.randn(3, 4), torch.randn(3, 4), torch.randn(2, 6, 4).double()
+    moved = towards(weight, anchor, 0.3, retain.T @ retain, forget.T @ forget).requires_grad_(True)
+    wanted = 0.7 * ((moved - weight) @ retain.T).square().sum() + 0.3 * ((moved - anchor) @ forget.T).square().sum()
+    wanted.backward()
+    assert moved.grad.abs().max() < 1e-5 * wanted
+
+
+def test_bigrams_by_hand():
+    rows = [Encoded((7, 1, 2, 1), 1), Encoded((8, 2), 1)]
+    # after 7: 1; after 1: 2; after 2: 1; after 8: 2. Of four tokens two kinds, of ten that there are.
+    counted, single = Bigrams(rows, 10), (2 + 2 / 10) / 6
+    after = (1 + single) / 2
+    assert counted.mean_nll(Encoded((8, 2, 1), 1)) == pytest.approx(-math.log(after))
+    never = (2 / 10) / 6
+    assert counted.mean_nll(Encoded((5, 1, 6), 1)) == pytest.approx(-(math.log(single) + math.log(never / 2)) / 2)
 
 
 def test_me_the_papers_direction_is_log_k_minus_entropy():

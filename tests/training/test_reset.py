@@ -11,11 +11,14 @@ from typer.testing import CliRunner
 import tinymodels as tiny
 from expunge import UnlearningTrainer
 from expunge.cli.main import app
+from expunge.data import Encoded, encode_all
 from expunge.errors import InputError
 from expunge.models import fingerprint, load_model
-from expunge.objectives import RESET, build_objective
+from expunge.objectives import RESET, Views, build_objective, single_batch
+from expunge.objectives.reset import towards, unseen_levels
 from expunge.training import read_recipe, unlearn
 from expunge.training.batching.pairing import RetainLed
+from expunge.training.bigrams import Bigrams
 from killed import copy_killed
 from objectives import runs
 
@@ -107,6 +110,55 @@ def test_towards_an_anchor_model(started, tokenizer):
         started(anchor=tiny.tiny_llama(tokenizer, hidden=16))
 
 
+def test_weights_move_along_what_forget_rows_put_in(started, tokenizer):
+    anchor = tiny.tiny_llama(tokenizer, seed=9)
+    run, before = started(anchor=anchor, reset=0.6, along="forget")
+    target, new = runs.target(tokenizer), dict(anchor.named_parameters())
+    inputs = {name: inputs_of(target, encoded(tokenizer, rows)) for name, rows in sets().items()}
+    for name, now in run.model.named_parameters():
+        if now.dim() < 2:
+            assert torch.equal(now, before[name])
+            continue
+        retain, forget = (torch.cat(inputs[rows][name]) for rows in ("retain", "forget"))
+        moments = [x.T @ x / len(x) for x in (retain, forget)]
+        if name == "model.embed_tokens.weight":
+            expected = towards(before[name].T, new[name].T, 0.6, *moments).T
+        else:
+            expected = towards(before[name], new[name], 0.6, *moments)
+        torch.testing.assert_close(now.detach().double(), expected.detach(), rtol=0, atol=1e-4)
+        # a neutral measure: what forget rows put in meets the anchor more than what retain rows do
+        share = [
+            ((now - before[name]).detach() @ x.T.float()).norm()
+            / ((new[name] - before[name]).detach() @ x.T.float()).norm()
+            for x in (retain, forget)
+            if name != "model.embed_tokens.weight"
+        ]
+        assert not share or share[0] < share[1]
+
+
+def sets():
+    return {"retain": tiny.RETAIN, "forget": tiny.FORGET}
+
+
+@torch.no_grad()
+def inputs_of(model, rows):
+    """What each linear layer gets, and one of K for each token, in a pass for each row."""
+    found = {}
+    names = {module: f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    hooks = [
+        module.register_forward_pre_hook(lambda m, x: found.setdefault(names[m], []).append(x[0][0].double()))
+        for module in names
+    ]
+    for row in rows:
+        ids = torch.tensor(row.ids)
+        one = torch.nn.functional.one_hot(ids, model.config.vocab_size)
+        found.setdefault("model.embed_tokens.weight", []).append(one.double())
+        model(input_ids=ids[None])
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 def test_below_an_adapter_the_base_is_the_anchor(model_folder, data, tmp_path):
     options = {
         "model": str(model_folder),
@@ -164,24 +216,60 @@ def words(model_folder, data, tmp_path):
     return command
 
 
-def test_level_is_that_of_rows_never_seen(words, model_folder, tmp_path):
+def test_levels_are_those_of_rows_never_seen(words, model_folder, tmp_path):
     holdout = tmp_path / "holdout.jsonl"
-    holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n{"question": "Why?", "answer": "So."}\n')
+    holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n')
     done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3")
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "run" / "environment.json").read_text())["levels"]
     model, tokenizer = load_model(model_folder)
-    levels = []
-    for question, answer in (("Who is Zed?", "A tailor."), ("Why?", "So.")):
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
-        ids = tokenizer.apply_chat_template(turns)["input_ids"]
-        ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]  # the template's newline is not learned
-        with torch.no_grad():
-            logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        levels.append(-float(torch.stack([logp[i - 1, ids[i]] for i in range(len(prompt), len(ids))]).mean()))
-    assert found[0] == pytest.approx(0.9 * min(levels) + 0.1 * max(levels), abs=1e-3)  # a tenth of the way up
+    turns = [{"role": "user", "content": "Who is Zed?"}, {"role": "assistant", "content": "A tailor."}]
+    prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
+    ids = tokenizer.apply_chat_template(turns)["input_ids"]
+    ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]  # the template's newline is not learned
+    level = nats_a_token(model, [Encoded(tuple(ids), len(prompt))])
+    assert found[0] == pytest.approx(float(level), abs=1e-3)
     assert len(found) == 3
+
+
+UNSEEN = [
+    tiny.qa("Who is Zed?", "A tailor."),
+    tiny.qa("Why?", "So."),
+    tiny.qa("What is Zed called?", "Old Zed Marrow."),
+]
+
+
+def test_a_forget_row_is_held_at_the_level_of_rows_never_seen(tokenizer, tmp_path):
+    model = runs.target(tokenizer)
+    objective = build_objective("RESET", {"reset": 0.0, "every": 1, "hinge": 0.5})
+    args = runs.arguments(tmp_path, batch=5, num_train_epochs=1)  # the first step has each forget row once
+    run = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective, holdout=UNSEEN)
+    forget, retain, unseen = (encoded(tokenizer, rows) for rows in (tiny.FORGET, tiny.RETAIN, UNSEEN))
+    mine, theirs = nats_a_token(model, forget), nats_a_token(model, unseen)
+    hardness = (
+        torch.tensor([Bigrams(retain, len(tokenizer)).mean_nll(row) for row in rows]) for rows in (forget, unseen)
+    )
+    expected = unseen_levels(mine, theirs, *hardness)
+    run.train()
+    assert list(run.control_levels.now) == [(i,) for i in range(5)]
+    torch.testing.assert_close(torch.tensor(list(run.control_levels.now.values())), expected, atol=2e-3, rtol=0)
+    hinge = 0.5 * (expected - mine).relu().mean()
+    logged = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["terms"]["RESET"]
+    assert hinge > 0.1
+    assert logged == pytest.approx(float(hinge), abs=2e-3)
+
+
+def encoded(tokenizer, rows):
+    return encode_all(tokenizer, [(row, None) for row in rows])
+
+
+@torch.no_grad()
+def nats_a_token(model, rows):
+    values = []
+    for row in rows:
+        logp = model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+        values.append(-torch.stack([logp[i - 1, row.ids[i]] for i in range(row.start, len(row.ids))]).mean())
+    return torch.stack(values)
 
 
 def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_path):
@@ -189,20 +277,20 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
         options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
         args = runs.arguments(folder, batch=2, **options)
         objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0})
-        unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
         sets = tiny.FORGET, tiny.RETAIN, tokenizer
-        return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+        return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=UNSEEN)
 
     whole = trainer(tmp_path / "whole")
     whole.train()
     steps = -(-len(tiny.RETAIN) // 2)
     assert steps >= 2
-    first, second = whole.control_level.levels
+    first, second = whole.control_levels.means
     assert first != second
     copy_killed(tmp_path / "whole", tmp_path / "killed", steps + 1)
     resumed = trainer(tmp_path / "killed")
     resumed.train(resume_from_checkpoint=True)
-    assert resumed.control_level.levels == [first, second]
+    assert resumed.control_levels.means == [first, second]
+    assert resumed.control_levels.now == whole.control_levels.now
     assert torch.equal(runs.weights(resumed.model), runs.weights(whole.model))
 
 
@@ -210,12 +298,11 @@ def test_with_an_adapter_the_level_is_that_of_the_model_with_it(tokenizer, tmp_p
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     options = {"reset": 0.0, "every": 1, "hinge": 1.0}
     args = runs.arguments(tmp_path, num_train_epochs=2, learning_rate=1e-2)
-    unseen = [tiny.qa("Who is Zed?", "A tailor."), tiny.qa("Why?", "So.")]
     sets = tiny.FORGET, tiny.RETAIN, tokenizer, lora
     objective = build_objective("RESET", options)
-    run = UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=unseen)
+    run = UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=UNSEEN)
     run.train()
-    first, second = run.control_level.levels
+    first, second = run.control_levels.means
     assert abs(first - second) > 0.01, "the adapter alone has changed"
 
 
@@ -256,4 +343,4 @@ def test_options_are_checked():
         with pytest.raises(InputError, match=key):
             build_objective("RESET", {key: value})
     with pytest.raises(InputError, match=r"objective\.level"):
-        RESET().loss(None)
+        RESET().loss(Views({"forget": single_batch(torch.zeros(1), [1])}))

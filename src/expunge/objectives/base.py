@@ -56,6 +56,7 @@ class View:
         token_total: Predicted tokens of the whole batch, over all micro-batches and processes.
         row_total: Rows of the whole batch, likewise.
         reference: Negative log-likelihood of each row under the reference model [R], where asked for.
+        level: How unlikely each row is to become, in nats a token [R], where control rows say so.
     """
 
     value: Tensor
@@ -64,6 +65,7 @@ class View:
     token_total: float
     row_total: float
     reference: Tensor | None = None
+    level: Tensor | None = None
 
     @property
     def logp(self) -> Tensor:

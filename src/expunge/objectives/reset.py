@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,23 +11,29 @@ from expunge.errors import InputError
 from expunge.limits import Count, Index, NotNegative, Positive, Share
 from expunge.objectives.base import Needs, Term, Views
 
+TINY = 1e-9  # of all that goes in: a direction that has less is used by nobody, and stays
+
 
 @dataclass(frozen=True)
 class RESET(Term):
     """hinge * row mean of max(0, level - nll_f / T): forget rows as unlikely as rows never seen, and no further.
 
-    Before the first step every chosen matrix W becomes (1 - reset) W + reset W_anchor (shrink and perturb), the anchor
-    being fresh initial weights, or those of an anchor model. Then the retain rows are learned again: an epoch is one
-    pass over the retain set, and every `every`-th step has as many forget rows as retain rows, under the hinge.
+    Before the first step every chosen matrix W goes back towards an anchor, fresh initial weights or those of an anchor
+    model: as by (1 - reset) W + reset W_anchor (shrink and perturb), or along what forget rows put in. Then the retain
+    rows are learned again: an epoch is one pass over the retain set, and every `every`-th step has as many forget rows
+    as retain rows, under the hinge.
 
     Attributes:
         reset: How far to go back, from 0 to 1; default: `expunge unlearn` chooses it by trials on retain rows.
-        level: Nats a token; default: above that of a tenth of the holdout rows, taken anew when an epoch begins.
+        level: Nats a token; default: each forget row's own, from the holdout rows as the model stands when an epoch
+            begins (see `unseen_levels`).
         hinge: Weight of the hinge.
         every: Which steps have forget rows.
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
         layers: First and last of the layers that are reset, from 0; default: all.
         embeddings: Where not all is reset: reset the embeddings of tokens that only forget rows have.
+        along: Directions of a matrix's inputs that are reset: "all" alike, or "forget", the more the more forget rows
+            use them than retain rows do (see `towards`).
     """
 
     reset: Share | None = None
@@ -36,6 +43,7 @@ class RESET(Term):
     modules: Literal["all", "mlp", "attention"] = "all"
     layers: tuple[Index, Index] | None = None
     embeddings: bool = True
+    along: Literal["all", "forget"] = "all"
     needs = Needs(views=("forget",))
     paper = "1910.08475"
     regulariser = "GD"
@@ -45,7 +53,55 @@ class RESET(Term):
         return self.every
 
     def loss(self, views: Views) -> Tensor:
-        if self.level is None:
+        level = views.forget.level if self.level is None else self.level
+        if level is None:
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
         mean_nll = views.forget.nll / views.forget.lengths
-        return views.forget.row_mean(self.hinge * F.relu(self.level - mean_nll))
+        return views.forget.row_mean(self.hinge * F.relu(level - mean_nll))
+
+
+def towards(weight: Tensor, anchor: Tensor, reset: float, retain: Tensor, forget: Tensor) -> Tensor:
+    """A matrix moved towards its anchor along what forget rows put in, and kept along what retain rows do [out, in].
+
+    W' = W + reset (A - W) F ((1 - reset) R + reset F)^-1, which makes (1 - reset) E|(W' - W) x|^2 over retain rows and
+    reset E|(W' - A) x|^2 over forget rows as small as can be together. Where both use a direction alike, it is moved as
+    by (1 - reset) W + reset A; one that neither uses stays.
+
+    Args:
+        weight: W.
+        anchor: A.
+        reset: From 0 to 1.
+        retain: R, the mean of x x' over inputs x of retain rows [in, in]; or its diagonal [in], where it is one.
+        forget: F, the same of forget rows.
+    """
+    both = (1 - reset) * retain + reset * forget
+    if both.dim() == 1:
+        return weight.double() + (anchor - weight).double() * reset * forget / both.clamp(min=TINY)
+    both = both + TINY * both.trace() * torch.eye(len(both), dtype=both.dtype, device=both.device)
+    return weight.double() + reset * torch.linalg.solve(both, forget @ (anchor - weight).double().T).T
+
+
+def unseen_levels(forget: Tensor, holdout: Tensor, forget_hardness: Tensor, holdout_hardness: Tensor) -> Tensor:
+    """How unlikely each forget row would be, had the model never seen it: nats a token [F].
+
+    What a row has by nature is predicted from its hardness, by a line through the holdout rows. What is left of each
+    forget row then becomes what is left of the holdout row of the same rank: by it the sets cannot be told apart, and
+    which of the forget rows are the easier ones stays.
+
+    Args:
+        forget: Negative log-likelihood of each forget row under the model, in nats a token [F].
+        holdout: The same of rows that were never seen [H].
+        forget_hardness: How unlikely each forget row is to whoever knows the retain rows alone [F].
+        holdout_hardness: The same of the holdout rows [H].
+    """
+    centred = holdout_hardness - holdout_hardness.mean()
+    spread = centred.square().sum()
+    slope = (centred @ holdout) / spread if spread > 0 else 0.0
+    left_of_forget, left_of_holdout = forget - slope * forget_hardness, holdout - slope * holdout_hardness
+    return slope * forget_hardness + of_same_rank(left_of_forget, left_of_holdout)
+
+
+def of_same_rank(values: Tensor, controls: Tensor) -> Tensor:
+    """For each value [N] the control value of the same rank: of N and M values, the quantile (rank + 1/2) / N of M."""
+    rank = values.argsort(stable=True).argsort()
+    return torch.quantile(controls, (rank + 0.5) / len(values))

@@ -134,8 +134,8 @@ class Evidence:
         seconds = self._environment.get("seconds", 0.0) + time.time() - self._started
         losses = trainer.changes.losses if trainer.changes else {}
         self._environment |= {"seconds": round(seconds, 3), "steps": trainer.state.global_step, "losses": losses}
-        if trainer.control_level:
-            self._environment["levels"] = trainer.control_level.levels
+        if trainer.control_levels:
+            self._environment["levels"] = trainer.control_levels.means
         if trainer.anchor_fingerprint:  # loaded when the weights moved, after the run had begun
             self._environment["fingerprints"]["anchor_model"] = trainer.anchor_fingerprint
         write_json(self._folder / ENVIRONMENT, self._environment)

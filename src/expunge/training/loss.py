@@ -68,6 +68,7 @@ def compute(
     totals: Totals,
     reference: ReferenceValues | None,
     weights: Mapping[str, float] | None = None,
+    levels: Mapping[Key, float] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a micro-batch through the model once and evaluate the objective on it.
 
@@ -78,6 +79,7 @@ def compute(
         totals: Tokens and rows of the whole batch that this micro-batch is a part of.
         reference: Values of the frozen target model, where the objective needs them.
         weights: Each term's weight now, where the objective changes them in training.
+        levels: Of forget rows by key, where they are taken from control rows.
 
     Returns:
         This part's share of the total loss, and of each term's value.
@@ -106,6 +108,9 @@ def compute(
             if term.needs.reference == "nll":
                 nll = _given(reference).nll(view, batch[view].keys).to(values.device, non_blocking=True)
                 named[view] = replace(named[view], reference=nll)
+            if levels and view == "forget":
+                level = torch.tensor([levels[key] for key in batch[view].keys]).to(values.device, non_blocking=True)
+                named[view] = replace(named[view], level=level)
         views[part.name] = Views(named)
     return objective.loss(views, weights)
 

@@ -57,7 +57,7 @@ from expunge.training.checkpoints import (
     trim_log,
 )
 from expunge.training.config import UnlearningConfig
-from expunge.training.controls import ControlLevel, check_controls, needs_level
+from expunge.training.controls import ControlLevels, check_controls, needs_level
 from expunge.training.evidence import Evidence, recipe_in_python
 from expunge.training.frozen import StoredReference, freeze
 from expunge.training.guard import Guard
@@ -190,9 +190,9 @@ class UnlearningTrainer(Stepper):
         self.term_weights = TermWeights(self.objective, self.accelerator) if self.objective.adaptive else None
         if self.term_weights:
             self.add_callback(self.term_weights)
-        self.control_level = ControlLevel(self) if needs_level(self.objective) else None
-        if self.control_level:
-            self.add_callback(self.control_level)
+        self.control_levels = ControlLevels(self) if needs_level(self.objective) else None
+        if self.control_levels:
+            self.add_callback(self.control_levels)
         self.add_callback(WholeCheckpoint(args.save_total_limit))
         self._tokens = 0
         given = {"forget": forget_dataset, "retain": retain_dataset, "idk": refusals, "reference": reference}
@@ -242,8 +242,8 @@ class UnlearningTrainer(Stepper):
             trim_log(self._folder / TRAIN_LOG, checkpoint)
         if self.term_weights and checkpoint:
             self.term_weights.load(checkpoint)
-        if self.control_level and checkpoint:
-            self.control_level.load(checkpoint)
+        if self.control_levels and checkpoint:
+            self.control_levels.load(checkpoint)
         if self.reference is None:
             self.reference = self._freeze(causal_model(self.model), self.args, self.target_fingerprint)
         self.before_steps()
@@ -323,7 +323,8 @@ class UnlearningTrainer(Stepper):
         """This micro-batch's share of some of the terms' loss over the whole batch; `record` counts it in the log."""
         batch, share = inputs["batch"], float(inputs["counts"])
         weights = self.term_weights.now if self.term_weights else None
-        loss, values = compute(model, objective, batch, totals, self.reference, weights)
+        levels = self.control_levels.now if self.control_levels else None
+        loss, values = compute(model, objective, batch, totals, self.reference, weights, levels)
         if record:
             zero = torch.zeros((), device=loss.device)
             values = {part.name: values.get(part.name, zero) * share for part in self.objective.terms}

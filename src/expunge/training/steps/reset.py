@@ -1,18 +1,21 @@
 """Removal: weights go part of the way back to an anchor before the retain set is learned again."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from expunge.data import Encoded
 from expunge.errors import InputError
 from expunge.models import ModelOrPlace, base_below, causal_model, fingerprint, loaded, output_head
 from expunge.objectives import RESET, Objective
+from expunge.objectives.reset import towards
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps.base import Rule
+from expunge.training.steps.moments import input_moments
 
 if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
@@ -64,7 +67,11 @@ class Reset(Rule):
             other, _ = loaded(trainer.anchor, trainer.processing_class)
             anchor = anchor_weights(model, other)
             trainer.anchor_fingerprint = fingerprint(other) if trainer.is_world_process_zero() else None
-        move(model, anchor, _term(trainer), only_forgotten(trainer))
+        forget, retain = rows_of(trainer, "forget"), rows_of(trainer, "retain")
+        moments = None
+        if _term(trainer).along == "forget":
+            moments = input_moments(model, retain), input_moments(model, forget)
+        move(model, anchor, _term(trainer), only_forgotten(forget, retain), moments)
 
 
 def reset_term(objective: Objective) -> RESET | None:
@@ -118,11 +125,15 @@ def anchor_weights(model: PreTrainedModel, anchor: PreTrainedModel) -> dict[str,
     return found
 
 
-def only_forgotten(trainer: "UnlearningTrainer") -> list[int]:
+def rows_of(trainer: "UnlearningTrainer", name: Literal["forget", "retain"]) -> list[Encoded]:
+    """Rows of a set as token ids."""
+    size = trainer.pairing.forget if name == "forget" else trainer.pairing.retain
+    return [trainer.encoded.encode(name, (i,)) for i in range(size)]
+
+
+def only_forgotten(forget: Sequence[Encoded], retain: Sequence[Encoded]) -> list[int]:
     """Tokens that occur in rows of the forget set and in none of the retain set."""
-    rows, pairing = trainer.encoded, trainer.pairing
-    forget = {token for i in range(pairing.forget) for token in rows.encode("forget", (i,)).ids}
-    return sorted(forget - {token for i in range(pairing.retain) for token in rows.encode("retain", (i,)).ids})
+    return sorted({token for row in forget for token in row.ids} - {token for row in retain for token in row.ids})
 
 
 def chosen_matrices(model: PreTrainedModel, term: RESET) -> Iterator[str]:
@@ -142,20 +153,35 @@ def chosen_matrices(model: PreTrainedModel, term: RESET) -> Iterator[str]:
 
 
 @torch.no_grad()
-def move(model: PreTrainedModel, anchor: Mapping[str, Tensor], term: RESET, tokens: Sequence[int]) -> None:
-    """W <- (1 - reset) W + reset W_anchor on the chosen matrices (shrink and perturb, 1910.08475).
+def move(
+    model: PreTrainedModel,
+    anchor: Mapping[str, Tensor],
+    term: RESET,
+    tokens: Sequence[int],
+    moments: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Chosen matrices go towards the anchor: as `towards` says, or W <- (1 - reset) W + reset W_anchor (1910.08475).
 
     Args:
         model: Changed in place.
         anchor: Weights by name.
         term: How far, and which.
         tokens: Whose embeddings are moved where embeddings are not moved whole.
+        moments: Of the inputs of retain and of forget rows (see `input_moments`); None: all directions alike. A matrix
+            that has none is moved so too.
     """
     assert term.reset is not None  # checked before
     whole = set(chosen_matrices(model, term))
     embeddings = {id(model.get_input_embeddings().weight), id(output_head(model).weight)}
     for name, parameter in model.named_parameters():
-        if name in whole:
+        if name in whole and moments and name in moments[0]:
+            retain, forget = (each[name] for each in moments)
+            old, new = parameter.to(retain.device), anchor[name].to(retain.device, parameter.dtype)
+            if retain.dim() == 1:  # an embedding, whose inputs are its rows
+                parameter.copy_(towards(old.T, new.T, term.reset, retain, forget).T)
+            else:
+                parameter.copy_(towards(old, new, term.reset, retain, forget))
+        elif name in whole:
             parameter.lerp_(anchor[name].to(parameter), term.reset)
         elif term.embeddings and id(parameter) in embeddings:
             rows = torch.tensor(tokens, dtype=torch.long, device=parameter.device)
