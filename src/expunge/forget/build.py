@@ -74,11 +74,9 @@ def _aside(recovered: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
     All of a subject is set aside, or nothing: what is trained on of one question of a subject changes how the others
     are answered.
     """
-    sources = sorted({row.columns[SOURCE] for row in recovered} - {WORLD})
-    apart = set()
-    for members in ([s for s in sources if s.startswith(WORLD)], [s for s in sources if not s.startswith(WORLD)]):
-        random.Random(seed).shuffle(members)
-        apart.update(members[: len(members) // ASIDE])
+    order = sorted({row.columns[SOURCE] for row in recovered if not row.columns[SOURCE].startswith(WORLD)})
+    random.Random(seed).shuffle(order)
+    apart = set(order[: len(order) // ASIDE])
     kept = [row for row in recovered if row.columns[SOURCE] not in apart]
     return kept, spread([row for row in recovered if row.columns[SOURCE] in apart], MOST_CHECKED)
 
