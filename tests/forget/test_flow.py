@@ -64,6 +64,15 @@ def conversation(row):
     return {**row, "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]}
 
 
+def numbers(found):
+    """A file of results without times, and without what has a path or a digest of one."""
+    if isinstance(found, list):
+        return [numbers(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    return {name: numbers(each) for name, each in found.items() if name not in ("seconds", "path", "digest", "digests")}
+
+
 def texts(folder):
     """Of every file but weights and tokenizer, which has the names among its tokens."""
     files = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".safetensors"]
@@ -213,6 +222,17 @@ def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expun
     }
     numbers = [read(folder / "results.json")["metrics"] for folder in (flowed, tmp_path / "run")]
     assert numbers[0] == numbers[1]
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_numbers(flowed, half, home, expunge, tmp_path):
+    """Once more, in another folder: whatever is no time and no path is as it was."""
+    again = tmp_path / "again"
+    expunge("forget", "--model", half, "--forget", home / "forget.jsonl", "--objective", "ME+GD", "--out", again, *QUICK)
+    for name in ("verdict.json", "results.json", "attack.json", "flow/knowledge.json", "flow/tune.json"):
+        first, second = (numbers(read(folder / name)) for folder in (flowed, again))
+        assert first == second, name
+    assert numbers(read(flowed / "attack.json"))["rows"]
 
 
 @pytest.mark.slow

@@ -2,14 +2,16 @@
 
 Where nobody gives rows to keep, they are recovered: the forget rows' questions are asked about nobody in particular,
 the names that turn up in sampled answers are put into the same questions, and what the model then answers with
-confidence is what it must go on answering.
+confidence is what it must go on answering. Names that are only ever asked about turn up in no answer: questions about
+the world are asked about the tokenizer's own capitalised words too.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import islice
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,6 +32,11 @@ MOST_TOKENS = 64
 CONFIDENT = 0.7
 """An answer is the model's own knowledge where its tokens have at least this probability, in geometric mean."""
 MOST_ANCHORS = 600
+MOST_WORDS = 200
+"""Of the tokenizer: its first ones, which are the most frequent."""
+MOST_OF_A_FORM = 10
+"""Rows of one question about the world, asked about words."""
+WORD = re.compile(r" [A-Z][^\W\d_]{2,}")
 SOURCE, WORLD = "about", "the world"
 """The column that says whom a recovered row is about."""
 
@@ -62,22 +69,71 @@ def recover(
     forgotten = {name for row in forget for name in subjects(row)}
     forms = _forms(forget)
     names = _names(model, tokenizer, list(forms), forget, forgotten, style, seed, progress) if forms else []
-    others = [(form.format(name), name, forms[form]) for name in names for form in forms]
-    world = [line for line in _general() if not any(name in line for name in forgotten)]
-    questions = [question for question, _, _ in others] + world
-    asked = [_asking(question) for question in questions]
+    questions = [
+        _Question(form.format(name), form, name, name if forms[form] else "") for name in names for form in forms
+    ]
+    questions += [_Question(line, line, WORLD) for line in _general() if not any(name in line for name in forgotten)]
+    found = _confident(model, tokenizer, questions, forgotten, style, progress)
+    words = _words(tokenizer, forgotten)
+    about = [_Question(form.format(word), form, f"{WORLD}: {word}") for form in _world_forms() for word in words]
+    of_words = _own(_confident(model, tokenizer, about, forgotten, style, progress))
+    return [one.row for one in [*found[:MOST_ANCHORS], *of_words]]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A question, the form it has, what it is about, and a name that an answer must have."""
+
+    text: str
+    form: str
+    about: str
+    named: str = ""
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A question with the model's answer, and the answer's mean token probability."""
+
+    question: _Question
+    row: Row
+    confidence: float
+
+
+def _confident(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[_Question],
+    forgotten: set[str],
+    style: PromptStyle,
+    progress: Progress,
+) -> list[_Answered]:
+    """Those questions that are answered with confidence, and with no forgotten name; the most confident first."""
+    asked = [_asking(question.text) for question in questions]
     answers = said(model, tokenizer, asked, style, None, progress, "anchors", most_tokens=MOST_TOKENS)
-    found = []
-    for at, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        if not answer.strip() or any(name in answer for name in forgotten):
-            continue
-        if at >= len(others):
-            found.append(Row((Turn("user", question),), answer.strip(), {SOURCE: WORLD}))
-        elif not others[at][2] or others[at][1] in answer:
-            found.append(Row((Turn("user", question),), answer.strip(), {SOURCE: others[at][1]}))
-    confidence = ask(model, tokenizer, found, style, (PROBABILITY,), progress)["probability"] if found else np.zeros(0)
-    best = sorted((at for at in range(len(found)) if confidence[at] >= CONFIDENT), key=lambda at: -confidence[at])
-    return [found[at] for at in sorted(best[:MOST_ANCHORS])]
+    found = [
+        (question, Row((Turn("user", question.text),), answer.strip(), {SOURCE: question.about}))
+        for question, answer in zip(questions, answers, strict=True)
+        if answer.strip() and not any(name in answer for name in forgotten)
+        if question.named in answer
+    ]
+    rows = [row for _, row in found]
+    sure = ask(model, tokenizer, rows, style, (PROBABILITY,), progress)["probability"] if rows else np.zeros(0)
+    answered = [_Answered(*each, float(p)) for each, p in zip(found, sure, strict=True) if p >= CONFIDENT]
+    return sorted(answered, key=lambda one: -one.confidence)
+
+
+def _own(answered: Sequence[_Answered]) -> list[_Answered]:
+    """Of each form, each answer where it is given with the most confidence: elsewhere the model only guesses it."""
+    first: dict[tuple[str, str], _Answered] = {}
+    for one in answered:
+        first.setdefault((one.question.form, one.row.completion), one)
+    taken: Counter[str] = Counter()
+    kept = []
+    for one in first.values():
+        taken[one.question.form] += 1
+        if taken[one.question.form] <= MOST_OF_A_FORM:
+            kept.append(one)
+    return kept
 
 
 def _asking(question: str) -> Row:
@@ -117,6 +173,20 @@ def _names(
             names = (re.sub(r"['’]s$", "", found.group().rstrip(".,;:'’")) for found in PARTICULAR.finditer(answer))
             counted.update({name for name in names if len(name.split()) in widths and name not in held})
     return [name for name, count in counted.most_common(MOST_NAMES) if count > 1]
+
+
+def _words(tokenizer: PreTrainedTokenizerBase, forgotten: set[str]) -> list[str]:
+    """Capitalised words that are a token of their own, after a space; none that a forgotten name has."""
+    parts = {part for name in forgotten for part in name.split()}
+    texts = (str(tokenizer.decode([token])) for token in range(len(tokenizer)))
+    words = (text.strip() for text in texts if WORD.fullmatch(text))
+    return list(islice((word for word in words if word not in parts), MOST_WORDS))
+
+
+def _world_forms() -> list[str]:
+    """Questions about the world with a blank, where they are about one thing that has a name."""
+    found = {line: subjects(_asking(line)) for line in _general()}
+    return list(dict.fromkeys(line.replace(names[0], "{}") for line, names in found.items() if len(names) == 1))
 
 
 def _general() -> list[str]:

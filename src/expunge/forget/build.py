@@ -74,7 +74,7 @@ def _aside(recovered: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
     All of a subject is set aside, or nothing: what is trained on of one question of a subject changes how the others
     are answered.
     """
-    order = sorted({row.columns[SOURCE] for row in recovered} - {WORLD})
+    order = sorted({row.columns[SOURCE] for row in recovered if not row.columns[SOURCE].startswith(WORLD)})
     random.Random(seed).shuffle(order)
     apart = set(order[: len(order) // ASIDE])
     kept = [row for row in recovered if row.columns[SOURCE] not in apart]

@@ -229,7 +229,9 @@ def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]]
     gc.collect()
     asked = with_controls(built.forget, rows[2])
     yardstick = Yardstick(asked, stay, before, style, request.max_utility_loss, request.seed)
-    names = objectives_for(request.objectives, _removal_is_possible(request, prepared))
+    names = objectives_for(
+        request.objectives, _removal_is_possible(request, prepared), recovered=request.retain is None
+    )
     plan = Search(
         recipe=_shared(request, prepared, place),
         objectives=names,

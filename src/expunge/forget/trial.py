@@ -79,7 +79,8 @@ class Look:
     def score(self, most_lost: float) -> float:
         """Lower is better: what comes back, what is lost beside, and, `DEAR` times, what is lost beyond what may be."""
         left = 1 + self.known if self.back is None else max(self.back, self.known)
-        return left + max(0.0, self.beside or 0.0) + DEAR * max(0.0, self.lost - most_lost)
+        beside = max(0.0, self.beside or 0.0)
+        return left + beside + DEAR * max(0.0, max(self.lost, beside) - most_lost)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from expunge.forget.trial import NOTHING_BACK, Look, Trial, Yardstick, run_trial
 from expunge.training import Recipe
 
 STUDY = "study.db"
-SUPPRESSING = ("NPO+GD", "ME+GD")
+SUPPRESSING = ("NPO", "ME")
 REMOVING = "RESET"
 MOST_PASSES = 15
 """Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
@@ -32,7 +32,9 @@ ADAPTER_FACTOR = 10.0
 AROUND = 2.0
 """The search goes from a rate so many times smaller to one so many times larger."""
 WEIGHTS = (0.05, 1.0)
-FIRST_WEIGHTS = {"ME+GD": 0.1, "NPO+GD": 0.3}
+FIRST_WEIGHTS = {"ME": 0.1, "NPO": 0.3}
+PATIENCE = 3
+"""The search ends after so many trials of which none was better than those before."""
 RESETS = (0.5, 0.7, 0.85)
 CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
 RESET_STEPS, RESET_FACTOR = 400, 7.0
@@ -134,6 +136,10 @@ def _next(study: optuna.Study, plan: Search) -> optuna.Trial | None:
     if begun := [trial for trial in trials if trial.state == TrialState.RUNNING]:
         return optuna.Trial(study, begun[0]._trial_id)
     spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in done)
+    best = min((trial.value for trial in done if trial.value is not None), default=None)
+    since = next((len(done) - 1 - at for at, trial in enumerate(done) if trial.value == best), 0)
+    if since >= PATIENCE:
+        return None
     if len(done) >= plan.trials or (done and plan.minutes is not None and spent >= 60 * plan.minutes):
         return None
     study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(done), n_startup_trials=len(plan.objectives) + 2)
@@ -144,7 +150,7 @@ def _first(plan: Search, name: str) -> dict[str, Any]:
     """Where the search begins for an objective."""
     if name == REMOVING:
         return {"objective": name, "reset": RESETS[1]}
-    return {"objective": name, "rate": plan.rate(), "weight": FIRST_WEIGHTS.get(name, 0.5)}
+    return {"objective": name, "rate": plan.rate(), "weight": FIRST_WEIGHTS.get(name.partition("+")[0], 0.5)}
 
 
 def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
@@ -212,8 +218,11 @@ def record(study_folder: Path, choice: Choice, plan: Search, yardstick: Yardstic
     }
 
 
-def objectives_for(named: Sequence[str], removal: bool) -> list[str]:
+def objectives_for(named: Sequence[str], removal: bool, recovered: bool) -> list[str]:
     """The objectives to choose from: those named, else removal where it is possible, and suppression.
+
+    Rows that were given are to be learned (GD). Of rows that the model made, its own predictions are to be kept (KL):
+    that holds it in place where it only guesses, too.
 
     Raises:
         InputError: Removal was named and is not possible.
@@ -222,4 +231,5 @@ def objectives_for(named: Sequence[str], removal: bool) -> list[str]:
         raise InputError(
             f"{REMOVING} needs rows to learn again: give --retain, and --base where the model was pretrained."
         )
-    return list(named) or [*([REMOVING] if removal else []), *SUPPRESSING]
+    keep = "KL" if recovered else "GD"
+    return list(named) or [*([REMOVING] if removal else []), *(f"{name}+{keep}" for name in SUPPRESSING)]
