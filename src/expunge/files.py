@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,13 @@ def write_json(path: str | Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def write_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records as JSON Lines."""
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+    with whole_file(path) as part:
+        part.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def parse_yaml(text: str) -> Any:

@@ -170,6 +170,7 @@ def test_judges_that_were_not_given_are_null_with_the_option_to_give_them(model,
         ("forget/perplexity", "--fluency-model"),
         ("normal/reward", "--reward-model"),
         ("normal/original_similarity", "--target-model"),
+        ("normal/bert_score_f1", "--bertscore-model"),
     ):
         assert llmu.metrics[key].value is None
         assert option in llmu.metrics[key].reason

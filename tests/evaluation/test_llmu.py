@@ -124,6 +124,44 @@ def test_similarity_to_the_model_before(model, tokenizer, embedding_model, tmp_p
     ].value == pytest.approx(1.0)  # another original is another evaluation: nothing is taken from the file
 
 
+@torch.no_grad()
+def bert_f1(folder: str, layer: int, first: str, second: str) -> float:
+    """BERTScore by loops over tokens, each text alone: special tokens are matched too, and in no mean."""
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    a, b = (
+        model(**tokenizer(t, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
+        for t in (first, second)
+    )
+    near = [[float(torch.nn.functional.cosine_similarity(x, y, dim=0)) for y in b] for x in a]
+    precision = np.mean([max(row) for row in near[1:-1]])
+    recall = np.mean([max(row[j] for row in near) for j in range(1, len(b) - 1)])
+    return float(2 * precision * recall / (precision + recall))
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_bertscore_with_the_model_before(model, tokenizer, embedding_model, layer) -> None:
+    rows = question_rows(["ada", "bob", "eve"])
+    encoder = embedding_model if layer == 1 else f"{embedding_model}:{layer}"  # it has one layer
+    options = {"suite": "llmu", "data": {"normal": rows}, "bertscore_model": encoder}
+    result = evaluate(model, tokenizer, target_model=tiny_model(5), **options)
+    before = result.companions["target"].table.to_pylist()
+    for line, other in zip(result.table.to_pylist(), before, strict=True):
+        expected = bert_f1(embedding_model, layer, line["generation"], other["generation"])
+        assert line["bert_score_f1"] == pytest.approx(expected, abs=1e-5)
+        assert line["original_similarity"] is None
+    assert result.metrics["normal/bert_score_f1"].better == "higher"
+    same = evaluate(model, tokenizer, target_model=tiny_model(0), **options)
+    assert same.metrics["normal/bert_score_f1"].value == pytest.approx(1)
+
+
+def test_a_bertscore_model_without_that_layer_is_refused(model, tokenizer, embedding_model) -> None:
+    options = {"suite": "llmu", "data": {"normal": question_rows(["ada"])}}
+    with pytest.raises(InputError, match="has 1 layers, and no layer 2"):
+        evaluate(model, tokenizer, bertscore_model=f"{embedding_model}:2", **options)
+    with pytest.raises(InputError, match="cannot be loaded as an encoder"):
+        evaluate(model, tokenizer, bertscore_model="no-such-folder/here", **options)
+
+
 def test_what_is_missing_is_left_out_and_named(model, tokenizer, folder, tmp_path) -> None:
     (folder / "unseen.jsonl").unlink()
     out = tmp_path / "results.json"

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from expunge.metrics import Example
+from expunge.metrics.bertscore import greedy_f1
 from expunge.metrics.entailment import entailment
 from expunge.metrics.facts import FACT_ACCURACY, has_fact
 from expunge.metrics.rouge import (
@@ -87,3 +89,15 @@ def test_recall_of_any_script_stems_long_words_of_latin_letters_alone() -> None:
     assert rouge_l_recall_unicode("the cities burned", "the city burns") == 1.0
     assert rouge_l_recall_unicode("gas", "ga") == 0.0  # three letters stay as they are
     assert rouge_l_recall_unicode("cafe\u0301s", "caf\u00e9s") == 1.0
+
+
+def test_bertscore_takes_the_nearest_token_each_way() -> None:
+    one = np.array([[1.0, 0.0], [0.0, 1.0]])
+    other = np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
+    precision, recall = (1 + 0.8) / 2, (1 + 0.8 + 0) / 3
+    assert greedy_f1(one, other) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert greedy_f1(other, one) == pytest.approx(greedy_f1(one, other))
+    assert greedy_f1(one, one) == pytest.approx(1)
+    own = np.array([True, False]), np.array([False, True, True])  # the others may be matched, and are in no mean
+    assert greedy_f1(one, other, own) == pytest.approx(2 * 1 * 0.4 / 1.4)
+    assert greedy_f1(one[:1], -one[:1]) == -1

@@ -51,6 +51,10 @@ def evaluate_model(
     fluency_model: Annotated[
         str | None, typer.Option(help="Causal language model for the perplexity of outputs, Hub name or folder.")
     ] = None,
+    bertscore_model: Annotated[
+        str | None,
+        typer.Option(help="Encoder for bert_score_f1 of suite llmu: MODEL, or MODEL:LAYER; Hub name or folder."),
+    ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of a scoring batch; changes time and memory, no number.")
     ] = None,
@@ -107,7 +111,12 @@ def evaluate_model(
         questions,
         compared_with=ComparedWith(retain_model, retain_results, target_model),
         judges=JudgeModels(
-            embedding_model, nli_model, parse_classifiers(classifier or []), reward_model, fluency_model
+            embedding_model,
+            nli_model,
+            parse_classifiers(classifier or []),
+            reward_model,
+            fluency_model,
+            bertscore_model,
         ),
         execution=Execution(batch_tokens, device, vllm, progress=True, precision=precision),
         out=out,

@@ -1,5 +1,6 @@
 """`expunge scenario` and `expunge scenarios`: the papers' experiments, one command each."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,9 @@ def scenario(
     forget: Annotated[str | None, typer.Option(metavar="SPEC", help="What is to be forgotten.")] = None,
     retain: Annotated[str | None, typer.Option(metavar="SPEC", help="What must stay.")] = None,
     judge: Annotated[str | None, typer.Option(help="A model that judges outputs, where one is needed.")] = None,
+    retain_model: Annotated[
+        str | None, typer.Option(help="A model trained without what is to be forgotten, to compare with.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of world, model and training.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
@@ -31,21 +35,30 @@ def scenario(
     if name not in SCENARIOS:
         raise unknown("scenario", name, SCENARIOS)
     chosen = SCENARIOS[name]
-    given = {"--model": model, "--data": data, "--forget": forget, "--retain": retain, "--judge": judge}
+    options = {
+        "--model": model,
+        "--data": data,
+        "--forget": forget,
+        "--retain": retain,
+        "--judge": judge,
+        "--retain-model": retain_model,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
     if small:
-        if options := [option for option, value in given.items() if value is not None]:
-            raise InputError(f"--small makes its own model and rows: leave {', '.join(options)} out, or --small.")
+        if given:
+            raise InputError(f"--small makes its own model and rows: leave {', '.join(given)} out, or --small.")
     elif chosen.full is None:
         raise InputError(f"Scenario {name} has its small form only so far: give --small.")
     elif model is None:
         raise InputError(f"Scenario {name} needs {chosen.takes}; or --small, which makes its own model and rows.")
-    claim(
-        out, {"scenario": name, "seed": seed, **{option.removeprefix("--"): value for option, value in given.items()}}
-    )
+    elif other := next((option for option in given if option not in re.findall(r"--[a-z-]+", chosen.takes)), None):
+        raise InputError(f"Scenario {name} takes no {other}, only {chosen.takes}.")
+    asked = {option.removeprefix("--"): value for option, value in options.items()}
+    claim(out, {"scenario": name, "seed": seed, **asked})
     if chosen.full is None or model is None:
         chosen.small(out, seed, quiet, typer.echo)
     else:
-        chosen.full(Sources(model, data, forget, retain, judge), out, seed, quiet, typer.echo)
+        chosen.full(Sources(model, data, forget, retain, judge, retain_model), out, seed, quiet, typer.echo)
     typer.echo(f"Table: {out / 'table.json'}")
     typer.echo(f"Report: {out / 'report.html'}")
 

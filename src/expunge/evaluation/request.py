@@ -85,6 +85,8 @@ class JudgeModels:
             carry the label.
         reward_model: a sequence classifier with one output, for `reward` (suite llmu).
         fluency_model: a causal language model, for `perplexity`.
+        bertscore_model: an encoder, with `:LAYER` after it where the last is not meant, for `bert_score_f1` (suite
+            llmu).
     """
 
     embedding_model: str | None = None
@@ -92,6 +94,7 @@ class JudgeModels:
     classifiers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     reward_model: str | None = None
     fluency_model: str | None = None
+    bertscore_model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from expunge.metrics.accuracy import ACCURACY
 from expunge.metrics.base import Better, Completion, Example, Kind, Label, Metric, Need
+from expunge.metrics.bertscore import BERT_SCORE_F1
 from expunge.metrics.bleu import BLEU, LEAK_RATE
 from expunge.metrics.classifier import GIBBERISH, HARMFUL, REWARD
 from expunge.metrics.diversity import DIVERSITY
@@ -55,6 +56,7 @@ METRICS: tuple[Metric, ...] = (
     *GIBBERISH,
     REWARD,
     ORIGINAL_SIMILARITY,
+    BERT_SCORE_F1,
 )
 
 __all__ = ["METRICS", "Better", "Completion", "Example", "Kind", "Label", "Metric", "Need"]

@@ -29,12 +29,14 @@ Need = Literal[
     "hallucination",
     "passage",
     "original",
+    "bert_score",
 ]
 """What must be measured for a metric; the planner takes the union over all metrics, so that nothing runs twice.
 
 "choices" are the wrong answers on sets whose answer competes with them; "wrong", those on every set. "moments" are
 the mean and standard deviation of log p_t under p_t, from the same pass as the log-probabilities. A "passage" is plain
-text that the model continues; "original" is what the model before unlearning says to the same prompt.
+text that the model continues; "original" is what the model before unlearning says to the same prompt, "bert_score" the
+same, token by token.
 """
 
 
@@ -103,6 +105,7 @@ class Example:
         leak_threshold: BLEU above which a continued passage counts as leaked; None for rows that are no passage.
         passage: whether the row is plain text of which the first characters were the prompt.
         original_similarity: cosine of the sentence embeddings of the greedy answer and the original model's.
+        bert_score_f1: BERTScore of the two.
     """
 
     kind: Kind
@@ -127,6 +130,7 @@ class Example:
     leak_threshold: float | None = None
     passage: bool = False
     original_similarity: float | None = None
+    bert_score_f1: float | None = None
 
 
 def unchanged(values: np.ndarray, kind: Kind) -> np.ndarray:

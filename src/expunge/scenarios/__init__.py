@@ -7,11 +7,18 @@ from expunge.scenarios.fictitious import FICTITIOUS
 from expunge.scenarios.hallucinations import HALLUCINATIONS
 from expunge.scenarios.harmful import HARMFUL
 from expunge.scenarios.medforget import MEDFORGET
+from expunge.scenarios.muse import MUSE_SCENARIO
 from expunge.scenarios.people import PEOPLE_SCENARIO
+from expunge.scenarios.rwku import RWKU
+from expunge.scenarios.wmdp import WMDP_SCENARIO
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO, HARMFUL, COPYRIGHT, HALLUCINATIONS, MEDFORGET)
+    for scenario in (
+        *(FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO),
+        *(HARMFUL, COPYRIGHT, HALLUCINATIONS),
+        *(MUSE_SCENARIO, WMDP_SCENARIO, RWKU, MEDFORGET),
+    )
 }
 
 __all__ = ["SCENARIOS", "Scenario", "Sources", "TableRow", "claim"]

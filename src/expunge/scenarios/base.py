@@ -19,7 +19,7 @@ class TableRow:
 
     Attributes:
         method: objective, and what else tells it from the others.
-        metric: `<set>/<metric>`; `@3` after it: after the third task.
+        metric: `<set>/<metric>`; `@3` after it: after the third task, or whatever the scenario counts.
         value: the number.
         ci95: its 95 % interval, where there is one.
         n: rows that it is from.
@@ -44,6 +44,7 @@ class Sources:
         forget: SPEC of what is to be forgotten.
         retain: SPEC of what must stay.
         judge: a model that judges outputs.
+        retain_model: trained without what is to be forgotten.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Sources:
     forget: str | None = None
     retain: str | None = None
     judge: str | None = None
+    retain_model: str | None = None
 
 
 Say = Callable[[str], None]
@@ -74,7 +76,8 @@ class Scenario:
         drawn: those of them that are drawn: over the tasks where there are numbers after each, else a bar per method.
         small: the small form.
         full: the full form, on a given model and rows; None where there is none.
-        takes: options of the full form, as they are typed.
+        takes: options of the full form, as they are typed; in brackets what may be left out.
+        step: what `@3` counts.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Scenario:
     small: Small
     full: Full | None = None
     takes: str = ""
+    step: str = "task"
 
 
 def claim(out: Path, asked: Mapping[str, Any]) -> None:

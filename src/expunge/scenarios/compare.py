@@ -10,9 +10,11 @@ from expunge.runs import RESULTS, unfinished
 from expunge.scenarios.base import Say, TableRow
 
 if TYPE_CHECKING:
-    from expunge.evaluation import Questions, Results
+    from expunge.evaluation import ComparedWith, Questions, Results
 
 TARGET = "target model"
+PARTS = {"privleak": ("forget/mia_min_k",)}
+"""What numbers over sets are from that are no means of metrics."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class Request:
         metrics: of the table, as in results.json: `forget/probability`, or a number over sets.
         train: settings of every method.
         label: before the names of the methods, where there are several requests.
-        options: of methods' objectives, by name; default: none.
+        options: of methods' objectives, by method; default: none, and the method is the objective's name.
+        training: of single methods, over `train`.
+        compared_with: the retain model, where there is one.
     """
 
     target: str
@@ -38,6 +42,8 @@ class Request:
     train: Mapping[str, Any]
     label: str = ""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    compared_with: "ComparedWith | None" = None
 
 
 def published(rows: int, rate: float, longest: int) -> dict[str, Any]:
@@ -83,31 +89,46 @@ def compare(
     Yields:
         The rows of the table, the target model's first.
     """
-    from expunge.evaluation import Execution, evaluate
-    from expunge.training import Recipe, unlearn
-
-    execution = Execution(device="cpu" if request.train.get("use_cpu") else None)
-    before = evaluate(request.target, request.questions, execution=execution, out=out / "target" / RESULTS)
-    yield from _rows(before, f"{request.label}{TARGET}", request.metrics, seed)
+    before = measured(request, request.target, out / "target" / RESULTS)
+    yield from table_rows(before, f"{request.label}{TARGET}", request.metrics, seed)
     for objective in objectives:
-        place = out / objective
-        if not place.is_dir():
-            shutil.rmtree(unfinished(place), ignore_errors=True)
-            recipe = Recipe(
-                model=request.target,
-                forget=request.forget,
-                retain=request.retain,
-                objective={"name": objective, **request.options.get(objective, {})},
-                train={**request.train, "seed": seed},
-            )
-            unlearn(recipe, place, quiet=quiet)
-        results = evaluate(place, request.questions, execution=execution, out=place / RESULTS)
-        rows = list(_rows(results, f"{request.label}{objective}", request.metrics, seed))
+        results = unlearned(request, objective, out / objective, seed, quiet)
+        rows = list(table_rows(results, f"{request.label}{objective}", request.metrics, seed))
         say(f"{request.label}{objective}: " + ", ".join(f"{row.metric} {row.value:.2f}" for row in rows))
         yield from rows
 
 
-def _rows(results: "Results", method: str, metrics: Sequence[str], seed: int) -> Iterator[TableRow]:
+def unlearned(request: Request, method: str, place: Path, seed: int, quiet: bool) -> "Results":
+    """Unlearn with a method into a run folder, if it is not there, and measure it."""
+    from expunge.training import Recipe, unlearn
+
+    if not place.is_dir():
+        shutil.rmtree(unfinished(place), ignore_errors=True)
+        recipe = Recipe(
+            model=request.target,
+            forget=request.forget,
+            retain=request.retain,
+            objective={"name": method, **request.options.get(method, {})},
+            train={**request.train, **request.training.get(method, {}), "seed": seed},
+        )
+        unlearn(recipe, place, quiet=quiet)
+    return measured(request, place, place / RESULTS)
+
+
+def measured(request: Request, model: str | Path, out: Path) -> "Results":
+    """Ask a model the request's questions; a model that was asked them before is not asked again."""
+    from expunge.evaluation import ComparedWith, Execution, evaluate
+
+    return evaluate(
+        model,
+        request.questions,
+        compared_with=request.compared_with or ComparedWith(),
+        execution=Execution(device="cpu" if request.train.get("use_cpu") else None),
+        out=out,
+    )
+
+
+def table_rows(results: "Results", method: str, metrics: Sequence[str], seed: int) -> Iterator[TableRow]:
     """The numbers that were measured; of one over sets, n counts the rows of its sets."""
     for name in metrics:
         if "/" in name:
@@ -115,6 +136,6 @@ def _rows(results: "Results", method: str, metrics: Sequence[str], seed: int) ->
             if one is not None and one.value is not None:
                 yield TableRow(method, name, one.value, one.ci95, one.n, seed)
         elif (value := results.summary.values.get(name)) is not None:
-            parts = results.summary.parts[name]
+            parts = results.summary.parts.get(name, PARTS.get(name, ()))
             sizes = {part.partition("/")[0]: results.metrics[part].n for part in parts}
             yield TableRow(method, name, float(value), results.summary.ci95.get(name), sum(sizes.values()), seed)

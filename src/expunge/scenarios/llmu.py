@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from expunge.files import whole_folder
+from expunge.files import whole_folder, write_jsonl
 from expunge.runs import TRAIN_LOG
 from expunge.scenarios.base import Say, Scenario, TableRow, learn_tiny
 
@@ -144,8 +144,7 @@ def learn(
     """
     with whole_folder(out / "world") as part:
         for name, rows in world.items():
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-            (part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+            write_jsonl(part / f"{name}.jsonl", rows)
     if not (out / "target").is_dir():
         say("The target model is learning (about half a minute)")
         learn_tiny(f"{out / 'world'}:learned", out / "target", seed, options)

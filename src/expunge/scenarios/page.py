@@ -38,6 +38,7 @@ def write_page(
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.method, row.metric): row for row in rows}
     metrics = [metric for metric in scenario.labels if any(row.metric == metric for row in rows)]
+    followed = {row.metric.partition("@")[0] for row in rows if "@" in row.metric}
     html = environment.get_template("scenario.html.j2").render(
         style=Markup(source(environment, "page.css")),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -46,13 +47,14 @@ def write_page(
         form=form,
         differs=differs or scenario.differs,
         seed=rows[0].seed,
-        tasks=any("@" in row.metric for row in rows),
+        last=bool(followed & set(metrics)),
+        followed=bool(followed),
         labels=[scenario.labels[metric] for metric in metrics],
         table=[(method, [_shown(cells.get((method, metric))) for metric in metrics]) for method in methods],
         figures=[
-            Markup(_figure(f"f{i}", scenario.labels[metric], metric, rows, methods))
+            Markup(_figure(f"f{i}", scenario, metric, rows, methods))
             for i, metric in enumerate(scenario.drawn)
-            if metric in metrics
+            if metric in {*metrics, *followed}
         ],
     )
     with whole_file(out) as part:
@@ -65,12 +67,12 @@ def _shown(row: TableRow | None) -> tuple[str, str]:
     return number(row.value), f"{interval(row.ci95)}, n = {row.n}" if row.ci95 else f"n = {row.n}"
 
 
-def _figure(name: str, title: str, metric: str, rows: Sequence[TableRow], methods: Sequence[str]) -> str:
-    """The metric over the tasks, a line for each method; where nothing was measured after tasks, a bar for each."""
-    curves = []
+def _figure(name: str, scenario: Scenario, metric: str, rows: Sequence[TableRow], methods: Sequence[str]) -> str:
+    """The metric over the tasks, a line for each method that has them; where none has, a bar for each."""
+    title, curves = scenario.labels[metric], []
     for method in methods:
         mine = [row for row in rows if row.method == method and row.metric.startswith(f"{metric}@")]
         curves.append(Line(method, [int(row.metric.partition("@")[2]) for row in mine], [row.value for row in mine]))
-    if all(curve.x for curve in curves):
-        return lines(name, title, "task", curves)
+    if drawn := [curve for curve in curves if curve.x]:
+        return lines(name, title, scenario.step, drawn)
     return bars(name, title, [Bar(row.method, row.value, row.ci95) for row in rows if row.metric == metric])

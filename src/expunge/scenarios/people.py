@@ -157,5 +157,5 @@ PEOPLE_SCENARIO = Scenario(
     drawn=("forget_efficacy_partial", "neighbor/rougeL_recall", "general/rougeL_recall"),
     small=small,
     full=full,
-    takes="--model MODEL --data PEOPLE",
+    takes="--model MODEL --data PEOPLE [--retain SPEC]",
 )

@@ -1,6 +1,5 @@
 """The data of LLMU's scenarios in their published layouts, and the full form of each on a given model."""
 
-import json
 import random
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.data import load_records
 from expunge.data.rows import parse_row
 from expunge.errors import InputError
-from expunge.files import whole_folder
+from expunge.files import whole_folder, write_jsonl
 from expunge.scenarios.base import Scenario, Sources
 
 if TYPE_CHECKING:
@@ -145,16 +144,15 @@ def experiment(
     """
     from expunge.scenarios.llmu import Experiment
 
-    if given.forget is None or given.retain is None or given.data is not None:
-        raise InputError(f"Scenario {scenario.name} takes {scenario.takes}; and no --data.")
+    if given.forget is None or given.retain is None:
+        raise InputError(f"Scenario {scenario.name} needs {scenario.takes}.")
     folder = out / "rows"
     if not folder.is_dir():
         sets = split(forget_rows(given.forget), normal_rows(given.retain), seed)
         sets["normal"] = _with_answers(given.model, sets["normal"], suite)
         with whole_folder(folder) as part:
             for name, rows in sets.items():
-                lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-                (part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+                write_jsonl(part / f"{name}.jsonl", rows)
     return Experiment(
         target=given.model,
         forget=f"{folder}:forget",

@@ -4,6 +4,7 @@ Its model gets a field in `JudgeModels`; what it says of a row is a field of `Ex
 """
 
 from expunge.evaluation.judges.base import Device, Judge, Outputs
+from expunge.evaluation.judges.bertscore import BertScore
 from expunge.evaluation.judges.classifier import Classifiers, parse_classifiers
 from expunge.evaluation.judges.entailment import Entailment
 from expunge.evaluation.judges.fluency import Fluency
@@ -11,7 +12,7 @@ from expunge.evaluation.judges.reward import Reward
 from expunge.evaluation.judges.similarity import Similarity
 from expunge.evaluation.request import JudgeModels
 
-JUDGES: tuple[type[Judge], ...] = (Similarity, Entailment, Classifiers, Reward, Fluency)
+JUDGES: tuple[type[Judge], ...] = (Similarity, BertScore, Entailment, Classifiers, Reward, Fluency)
 
 
 def open_judges(models: JudgeModels, device: Device) -> tuple[Judge, ...]:

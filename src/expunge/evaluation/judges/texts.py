@@ -100,7 +100,7 @@ def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Te
             [parts[1] for parts in batch] if len(batch[0]) > 1 else None,
             padding=size > 1,
             truncation=True,
-            max_length=_longest(classifier),
+            max_length=longest(classifier),
             return_tensors="pt",
         ).to(classifier.model.device)
         with torch.inference_mode():
@@ -108,8 +108,8 @@ def classify(classifier: TextModel, texts: Sequence[tuple[str, ...]]) -> list[Te
     return [found[parts] for parts in texts]
 
 
-def _longest(classifier: TextModel) -> int:
-    """The most tokens a classifier reads: its own limit, and no more than LONGEST_TEXT."""
+def longest(classifier: TextModel) -> int:
+    """The most tokens a model reads: its own limit, and no more than LONGEST_TEXT."""
     own = context_length(classifier.model.config) or LONGEST_TEXT
     return min(LONGEST_TEXT, own, classifier.tokenizer.model_max_length)
 

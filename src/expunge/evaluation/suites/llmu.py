@@ -8,6 +8,7 @@ harmfully. The limit of an answer is ours.
 from dataclasses import replace
 
 from expunge.evaluation.suites.suite import SetSpec, Suite
+from expunge.metrics.bertscore import BERT_SCORE_F1
 from expunge.metrics.bleu import BLEU, LEAK_RATE
 from expunge.metrics.classifier import HARMFUL, REWARD
 from expunge.metrics.diversity import DIVERSITY
@@ -44,6 +45,7 @@ LLMU = Suite(
         PERPLEXITY,
         REWARD,
         ORIGINAL_SIMILARITY,
+        BERT_SCORE_F1,
     ),
     max_tokens=LONGEST_ANSWER,
     limit_counts_prompt=False,

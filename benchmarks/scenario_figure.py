@@ -1,0 +1,97 @@
+"""A scenario's figure: what its page draws, a line for each method over the tasks, or a bar for each.
+
+    python benchmarks/scenario_figure.py docs/images/muse.svg benchmarks/results/scenarios/muse-0.json
+
+Takes the `table.json` of one or more runs of `expunge scenario NAME`, which differ in their seed: drawn are means, with
+the lowest and the highest. `--table` prints the means of the page's table as Markdown instead.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from expunge.scenarios import SCENARIOS
+
+
+def read(files):
+    """The scenario, and values by method and metric, one for each seed."""
+    found, names = {}, set()
+    for file in files:
+        table = json.loads(Path(file).read_text(encoding="utf-8"))
+        names.add(table["scenario"])
+        for row in table["rows"]:
+            found.setdefault(row["method"], {}).setdefault(row["metric"], []).append(row["value"])
+    (name,) = names
+    return SCENARIOS[name], found
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def draw(scenario, found, file):
+    """A panel for each metric that is drawn."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams.update({"svg.hashsalt": scenario.name, "svg.fonttype": "none", "font.size": 10})
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(scenario.drawn), figsize=(11, 4), layout="constrained")
+    for panel, metric in zip(panels, scenario.drawn, strict=True):
+        panel.set_title(scenario.labels[metric], loc="left", fontsize=9)
+        followed = {m: points for m in found if (points := curve(found[m], metric))}
+        for number, (method, points) in enumerate(followed.items()):
+            low, high = ([end(values) for values in points.values()] for end in (min, max))
+            panel.fill_between(list(points), low, high, color=f"C{number}", alpha=0.15, linewidth=0)
+            panel.plot(list(points), list(map(mean, points.values())), "o-", color=f"C{number}", label=method)
+        if followed:
+            panel.set_xlabel(scenario.step)
+            panel.locator_params(axis="x", integer=True)
+            continue
+        shown = [method for method in found if metric in found[method]]
+        for at, method in enumerate(shown):
+            values = found[method][metric]
+            spread = [[mean(values) - min(values)], [max(values) - mean(values)]]
+            panel.barh(at, mean(values), 0.6, xerr=spread, color="C0", error_kw={"elinewidth": 1})
+        panel.set_yticks(range(len(shown)), shown)
+        panel.invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.savefig(file, metadata={"Date": None})
+
+
+def curve(metrics, metric):
+    """Values by task, of a method that was followed."""
+    return {int(key.partition("@")[2]): values for key, values in metrics.items() if key.startswith(f"{metric}@")}
+
+
+def print_table(scenario, found):
+    shown = [metric for metric in scenario.labels if any(metric in metrics for metrics in found.values())]
+    print("| method | " + " | ".join(scenario.labels[metric] for metric in shown) + " |")
+    print("|---" * (len(shown) + 1) + "|")
+    for method, metrics in found.items():
+        cells = []
+        for metric in shown:
+            values = metrics.get(metric)
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if values and len(values) > 1 else ""
+            cells.append(f"{mean(values):.2f}{spread}" if values else "–")
+        print(f"| {method} | " + " | ".join(cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figure", help="the SVG file to write")
+    parser.add_argument("tables", nargs="+", help="table.json of each seed")
+    parser.add_argument("--table", action="store_true", help="print a table in place of drawing")
+    given = parser.parse_args()
+    scenario, found = read(given.tables)
+    if given.table:
+        print_table(scenario, found)
+    else:
+        draw(scenario, found, given.figure)
+
+
+if __name__ == "__main__":
+    main()
