@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.attacks.base import AttackRow, Role, row_of
 from expunge.data import PromptStyle, Row, encode_prompts
+from expunge.data.processors import pixels_of
 from expunge.evaluation.passes.examples import examples
 from expunge.evaluation.passes.generate import Sampling, generate, stop_tokens
 from expunge.evaluation.passes.plan import Plan, Prompt, plan
@@ -110,9 +111,9 @@ def said(
 ) -> list[str]:
     """What the model answers, greedily or sampled: `each` answers of the first row, then of the second, and so on."""
     length, prompts = context_length(model.config), list[Prompt]()
-    for ids in encode_prompts(tokenizer, rows, style):
+    for row, ids in zip(rows, encode_prompts(tokenizer, rows, style), strict=True):
         room = most_tokens if length is None else min(most_tokens, max(0, length - len(ids)))
-        prompts += [Prompt(tuple(ids), room)] * each
+        prompts += [Prompt(tuple(ids), room, pixels_of(tokenizer, row))] * each
     answers, done = [""] * len(prompts), 0
     for batch in generate(model, prompts, range(len(prompts)), stop_tokens(model, tokenizer, style), sampling=sampling):
         for place, tokens in batch:

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from expunge.data import Encoded
+from expunge.errors import InputError
 from expunge.models import decoder_layers
 from expunge.models.batching import by_length
 
@@ -32,8 +33,10 @@ def run_layers(
         The row numbers of a batch, when it has run.
 
     Raises:
-        InputError: the architecture keeps its layers elsewhere.
+        InputError: the architecture keeps its layers elsewhere, or a row has a picture.
     """
+    if any(row.pixels for row in rows):
+        raise InputError("Attacks that look inside a model read rows of text alone, and there are rows with pictures.")
     decoder, layers = model.get_decoder(), decoder_layers(model)
     budget = BATCH_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
     for members in by_length([len(row.ids) for row in rows], budget):

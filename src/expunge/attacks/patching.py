@@ -6,6 +6,7 @@ share of that loss which the unlearned model's state causes too: 0, as in the ta
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def fact_spans(
         last = max(_shared(whole.ids, through.ids), whole.start + 1)
         start = min(max(_shared(whole.ids, before.ids), whole.start), last - 1)
         ids = whole.ids[:last][:length]
-        spans.append(Encoded(ids, min(start, len(ids))))
+        spans.append(replace(whole, ids=ids, start=min(start, len(ids))))
     return spans
 
 

@@ -5,7 +5,7 @@ models in other languages, roles and contexts). `worst` is, row by row, the best
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from expunge.attacks.ask import KNOWN, MAX_TOKENS, Values, rows_of, suite_of, values_of
 from expunge.attacks.ask import run as run_rows
 from expunge.attacks.base import NONE, Findings, NotMeasured, Subject
-from expunge.data import Encoded, PromptStyle, Row, Turn, encode_all
+from expunge.data import PromptStyle, Row, Turn, encode_all
 from expunge.evaluation.passes.plan import Plan, Prompt, RowPlan
 from expunge.evaluation.passes.run import Progress
 from expunge.metrics.facts import has_fact, plain
@@ -45,7 +45,7 @@ def reworded(template: str) -> Callable[[Row, Sequence[Row]], Asked]:
     """The question in the middle of other words."""
 
     def make(row: Row, neighbours: Sequence[Row]) -> Asked:
-        return Asked((*row.turns[:-1], Turn("user", template.format(question=row.prompt))))
+        return Asked((*row.turns[:-1], replace(row.turns[-1], content=template.format(question=row.prompt))))
 
     return make
 
@@ -54,7 +54,7 @@ def own_paraphrase(row: Row, neighbours: Sequence[Row]) -> Asked:
     """The row's own rephrased question, where it has one."""
     other = row.columns.get("paraphrased_question")
     has = isinstance(other, str) and other.strip()
-    return Asked((*row.turns[:-1], Turn("user", str(other)))) if has else Asked(row.turns)
+    return Asked((*row.turns[:-1], replace(row.turns[-1], content=str(other)))) if has else Asked(row.turns)
 
 
 def in_parts(row: Row, neighbours: Sequence[Row]) -> Asked:
@@ -62,7 +62,7 @@ def in_parts(row: Row, neighbours: Sequence[Row]) -> Asked:
     words = row.prompt.split()
     first, second = " ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])
     text = f'Part 1: "{first}" Part 2: "{second}" Put the two parts together to one question, and answer it.'
-    return Asked((*row.turns[:-1], Turn("user", text)))
+    return Asked((*row.turns[:-1], replace(row.turns[-1], content=text)))
 
 
 def affirmative(row: Row, neighbours: Sequence[Row]) -> Asked:
@@ -149,10 +149,12 @@ def ask_otherwise(
     scored = []
     for full, beginning, one in zip(whole, begun, asked, strict=True):
         start = max(full.start, _shared(full.ids, beginning.ids)) if one.begun else full.start
-        scored.append(Encoded(full.ids[:length], start if length is None else min(start, length)))
+        start = start if length is None else min(start, length)
+        scored.append(replace(full, ids=full.ids[:length], start=start))
     prompts = [
-        Prompt(row.ids[: row.start], MAX_TOKENS if length is None else min(MAX_TOKENS, max(0, length - row.start)))
+        Prompt(row.ids[: row.start], room, row.pixels)
         for row in scored
+        for room in [MAX_TOKENS if length is None else min(MAX_TOKENS, max(0, length - row.start))]
     ]
     places = {"forget": [RowPlan(i, None, (), i) for i in range(len(left))]}
     work = Plan(scored, prompts, places, frozenset(), (), 0, 0, 0)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from expunge.data.processors import Pixels, message, pixels_of, processor_of, with_placeholders
 from expunge.data.rows import Row, Turn
 from expunge.data.style import PromptStyle, pinned
 from expunge.errors import InputError
@@ -32,15 +33,24 @@ class Encoded:
     Attributes:
         ids: The whole row, without padding.
         start: Position of the first completion token, at least 1: position 0 has no prediction.
+        pixels: The pictures in its prompt, if there are any.
     """
 
     ids: tuple[int, ...]
     start: int
+    pixels: Pixels | None = None
 
     @property
     def completion_tokens(self) -> int:
         """How many tokens the completion has, the end-of-turn token included."""
         return len(self.ids) - self.start
+
+    def predicted(self, whole: bool) -> Sequence[int]:
+        """Positions of the tokens to be predicted: the completion's; or of the whole row, but for the first token and
+        those that stand for pictures."""
+        if not whole or self.pixels is None:
+            return range(1 if whole else self.start, len(self.ids))
+        return [position for position in range(1, len(self.ids)) if self.ids[position] != self.pixels.token]
 
 
 def encode(
@@ -93,7 +103,7 @@ def encode_all(
                     "Shorten the prompt or raise the maximum length."
                 )
             ids = ids[:max_length]
-        encoded.append(Encoded(tuple(ids), start))
+        encoded.append(Encoded(tuple(ids), start, pixels_of(tokenizer, row)))
     return encoded
 
 
@@ -153,6 +163,9 @@ def _written(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Turn]], style: PromptStyle, generation: bool
 ) -> list[list[int]]:
     """Token ids of conversations as the template writes them, to be answered or with their answers."""
+    if processor := processor_of(tokenizer):
+        ids = token_ids(tokenizer, _rendered(tokenizer, conversations, style, generation), special=False)
+        return [with_placeholders(processor, own, turns) for own, turns in zip(ids, conversations, strict=True)]
     texts = _rendered(tokenizer, conversations, style, generation)
     bos = cast(str | None, tokenizer.bos_token)
     if style.template is None or not bos:
@@ -170,10 +183,9 @@ def _rendered(
     """Conversations as the template writes them, one after the other."""
     template = style.text_for(tokenizer) if conversations else ""
     text, settings = pinned(template), style.settings_for(template)
-    prompt = [{"role": "system", "content": style.system}] if style.system else []
+    prompt = [Turn("system", style.system)] if style.system else []
     for turns in conversations:
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        messages = messages if turns[0].role == "system" else [*prompt, *messages]
+        messages = as_messages(tokenizer, turns if turns[0].role == "system" else [*prompt, *turns], style)
         try:
             yield cast(
                 str,
@@ -183,6 +195,18 @@ def _rendered(
             )
         except Exception as error:  # a template is a program that comes with a model: it can fail in any way
             raise InputError(f"The chat template cannot write this conversation: {error}") from error
+
+
+def as_messages(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], style: PromptStyle = PromptStyle()
+) -> list[dict[str, Any]]:
+    """A conversation as a model's own chat template takes it, or one that is given in its place.
+
+    Raises:
+        InputError: It has a picture, and the model takes none.
+    """
+    in_parts = style.template is None and bool(tokenizer.chat_template)
+    return [message(turn, processor_of(tokenizer), in_parts) for turn in turns]
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], special: bool) -> list[list[int]]:

@@ -24,7 +24,7 @@ def load_rows(spec: str | Path, columns: tuple[str, str] | None = None) -> list[
         InputError: The source does not exist, cannot be read, is empty, or a row cannot be used.
     """
     rows = [
-        parse_row(record, f"{name}, row {i}", columns)
+        parse_row(record, f"{name}, row {i}", columns, Path(name).parent)
         for name, records in _sources(spec)
         for i, record in enumerate(records)
     ]

@@ -1,20 +1,29 @@
 """A row: what the model is asked (the prompt) and what it answers (the completion)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, StrictStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, InstanceOf, StrictStr, TypeAdapter, ValidationError
 
+from expunge.data.pictures import COLUMN, Picture, read_picture, spoken
 from expunge.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation."""
+    """One message of a conversation, and the pictures in it, in the order in which they stand."""
 
     role: Literal["system", "user", "assistant"]
     content: StrictStr
+    pictures: tuple[InstanceOf[Picture], ...] = ()
+
+    @property
+    def told(self) -> list[Any]:
+        """All of it, as JSON can hold it: what digests of rows are made of."""
+        pictures = [[[picture.digest, picture.at] for picture in self.pictures]] if self.pictures else []
+        return [self.role, self.content, *pictures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,9 @@ class Row:
         return self.turns[-1].content if self.turns else self.opening
 
     @property
-    def key(self) -> tuple[tuple[tuple[str, str], ...], str]:
-        """What makes two rows the same row: prompt and completion, white space at the ends aside."""
-        return tuple((t.role, t.content.strip()) for t in self.turns), self.completion.strip()
+    def key(self) -> tuple[tuple[tuple[str, str, tuple[Picture, ...]], ...], str]:
+        """What makes two rows the same row: prompt with its pictures, and completion, white space at the ends aside."""
+        return tuple((t.role, t.content.strip(), t.pictures) for t in self.turns), self.completion.strip()
 
 
 def opened(row: Row, characters: int) -> Row:
@@ -121,13 +130,16 @@ METRIC_COLUMNS: dict[str, TypeAdapter[Any]] = {
 LAYOUTS = (("prompt", "completion"), ("question", "answer"), ("messages",), ("text",))
 
 
-def parse_row(record: Mapping[str, Any], where: str, columns: tuple[str, str] | None = None) -> Row:
+def parse_row(
+    record: Mapping[str, Any], where: str, columns: tuple[str, str] | None = None, home: Path | None = None
+) -> Row:
     """Read one record of any accepted layout.
 
     Args:
-        record: Columns by name: `prompt`+`completion`, `question`+`answer`, `messages`, or `text`.
+        record: Columns by name: `prompt`+`completion`, `question`+`answer`, `messages`, or `text`; and perhaps `image`.
         where: What to call the record in errors, e.g. "forget.jsonl, row 3".
         columns: Of the prompt and the completion, where the layout is none of these.
+        home: The folder that paths of pictures start from.
 
     Raises:
         InputError: No accepted set of columns is present, or a value cannot be used; the message names the column.
@@ -137,24 +149,46 @@ def parse_row(record: Mapping[str, Any], where: str, columns: tuple[str, str] | 
     if used is None:
         needed = ", or ".join(" and ".join(map(repr, layout)) for layout in layouts)
         raise InputError(f"{where}: no usable columns. Found {sorted(map(str, record))}; needed {needed}.")
-    rest = {name: value for name, value in record.items() if name not in used}
+    rest = {name: value for name, value in record.items() if name not in used and name != COLUMN}
     for name, adapter in METRIC_COLUMNS.items():
         if name in rest:
             _checked(adapter, rest[name], where, name)
+    image = record.get(COLUMN)
+    own = [] if image is None else [read_picture(image, f"{where}: column {COLUMN!r}", home)]
+
+    def turns_of(adapter: TypeAdapter[Any], value: Any, column: str) -> tuple[Turn, ...]:
+        value = spoken(value, own, where, home) if isinstance(value, list) else value
+        return _checked(adapter, value, where, column)
+
     if used == ("messages",):
-        *asked, last = _checked(CONVERSATION, record["messages"], where, "messages")
-        return Row(tuple(asked), last.content, rest)
+        *asked, last = turns_of(CONVERSATION, record["messages"], "messages")
+        return Row(_shown(asked, own, last, where), last.content, rest)
     if used == ("text",):
+        if own:
+            raise InputError(f"{where}: plain text has no place for a picture: give 'question' and 'answer' with it.")
         return Row((), _checked(TEXT, record["text"], where, "text"), rest)
     (prompt, question), (completion, answer) = ((name, record[name]) for name in used)
     turns = (
-        _checked(QUESTION, question, where, prompt)
+        turns_of(QUESTION, question, prompt)
         if isinstance(question, list)
         else (Turn("user", _checked(TEXT, question, where, prompt)),)
     )
+    last = None
     if isinstance(answer, list):  # the conversational prompt/completion layout
-        answer = _checked(ANSWER, answer, where, completion)[0].content
-    return Row(turns, _checked(TEXT, answer, where, completion), rest)
+        last = turns_of(ANSWER, answer, completion)[0]
+        answer = last.content
+    return Row(_shown(turns, own, last, where), _checked(TEXT, answer, where, completion), rest)
+
+
+def _shown(turns: Sequence[Turn], own: Sequence[Picture], last: Turn | None, where: str) -> tuple[Turn, ...]:
+    """The prompt's turns; a picture of the row that no part has taken stands before what the user says first."""
+    if last is not None and last.pictures:
+        raise InputError(f"{where}: a picture in the answer, and models answer in text.")
+    if not own:
+        return tuple(turns)
+    first = next(i for i, turn in enumerate(turns) if turn.role == "user")
+    before = replace(turns[first], pictures=(*own, *turns[first].pictures))
+    return (*turns[:first], before, *turns[first + 1 :])
 
 
 # In words of files, by pydantic's type of error.

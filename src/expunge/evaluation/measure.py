@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from expunge.data import PromptStyle, Row, fitting
+from expunge.data.processors import tokenizer_of
 from expunge.errors import InputError
 from expunge.evaluation.judges import Judge, Outputs, open_judges
 from expunge.evaluation.passes import processes
@@ -73,7 +74,7 @@ class Setting:
 def evaluate(
     model: ModelLike,
     questions: Questions,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None = None,
     *,
     compared_with: ComparedWith = ComparedWith(),
     judges: JudgeModels = JudgeModels(),
@@ -88,7 +89,8 @@ def evaluate(
     Args:
         model: a folder, run folder, adapter folder or Hub name, or a loaded model (then `tokenizer` is needed).
         questions: the suite, and where its rows are.
-        tokenizer: of a loaded model; the retain and target models use it too where they are given loaded.
+        tokenizer: of a loaded model, or its processor; the retain and target models use it too where they are given
+            loaded.
         compared_with: the retain model or its results, and the model before unlearning.
         judges: models that judge outputs.
         execution: batch size, device, vLLM, progress bars.
@@ -166,7 +168,7 @@ def _check_styles(style: PromptStyle, questions: Questions, model: ModelLike, ot
 
 def _evaluate_one(
     model: ModelLike,
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None,
     setting: Setting,
     title: str,
     out: str | Path | None,
@@ -176,41 +178,41 @@ def _evaluate_one(
     path = str(model) if isinstance(model, str | Path) else str(model.name_or_path)
     if setting.vllm is not None:
         check_readable(model)
-    loaded, tokenizer = _loaded(model, tokenizer, setting.execution.device)
+    loaded, words = _loaded(model, tokenizer, setting.execution.device)
     check_head(loaded)
     identity = model_section(path, loaded)
     cost = run_cost(model, loaded) if isinstance(model, str | Path) else None
     precision = _precision(setting.execution.precision, loaded.device)
     recipe = recipe_section(
-        *(setting.suite, setting.definition, tokenizer, setting.judges, setting.vllm, setting.original, setting.style),
+        *(setting.suite, setting.definition, words, setting.judges, setting.vllm, setting.original, setting.style),
         precision,
     )
     if isinstance(setting.suite, HarnessSuite):  # the questions are known once the harness has asked them
         folder = None if setting.data.spec == "lm-evaluation-harness" else setting.data.spec
         with computing_in(precision, loaded.device):
-            sets, judged = run_tasks(loaded, tokenizer, setting.suite, folder)
+            sets, judged = run_tasks(loaded, words, setting.suite, folder)
         data = data_section(replace(setting.data, sets=sets), setting.suite)
         table = build_table(setting.suite, sets, judged)
     else:
         length = context_length(loaded.config)
-        sets = {name: fitting(tokenizer, rows, length) for name, rows in setting.data.sets.items()}
+        sets = {name: fitting(words, rows, length) for name, rows in setting.data.sets.items()}
         data = data_section(setting.data, setting.suite)
         earlier = _earlier(out, identity, data, recipe)
         if earlier is None:
             store = None if out is None else Parts(parts_path(out), measured_key(identity, data, recipe))
-            work = plan(setting.suite, sets, tokenizer, length, setting.style)
-            stop = stop_tokens(loaded, tokenizer, setting.style)
-            measured = _measured(loaded, tokenizer, setting, work, title, store, precision)
+            work = plan(setting.suite, sets, words, length, setting.style)
+            stop = stop_tokens(loaded, words, setting.style)
+            measured = _measured(loaded, words, setting, work, title, store, precision)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
             gc.collect()
             if setting.vllm is not None:
                 wanted = range(len(work.prompts))
                 measured.answers.update(vllm_answers(setting.vllm, check_readable(model), work.prompts, wanted, stop))
-            unjudged = examples(setting.suite, sets, work, measured, tokenizer, setting.style)
+            unjudged = examples(setting.suite, sets, work, measured, words, setting.style)
             table = build_table(setting.suite, sets, _judged(setting, sets, unjudged))
         else:
             table = earlier.examples
-    threshold = corpus_threshold(setting.suite, sets, tokenizer)
+    threshold = corpus_threshold(setting.suite, sets, words)
     return _results(setting, identity, data, recipe, table, retain, cost, threshold)
 
 
@@ -273,10 +275,12 @@ def _precision(asked: str, device: torch.device) -> str:
 
 
 def _loaded(
-    model: ModelLike, tokenizer: PreTrainedTokenizerBase | None, device: str | torch.device | None
+    model: ModelLike, tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None, device: str | torch.device | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if isinstance(model, str | Path):
         return load_model(model, device=device)
+    if isinstance(tokenizer, ProcessorMixin):
+        tokenizer = tokenizer_of(tokenizer)
     if tokenizer is None:
         raise InputError("A loaded model needs its tokenizer: evaluate(model, questions, tokenizer).")
     model = causal_model(model)  # an adapter stays in the model it wraps

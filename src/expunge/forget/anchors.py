@@ -197,4 +197,4 @@ def _general() -> list[str]:
 def with_name(row: Row, name: str) -> Row:
     """A kept question with a forgotten name in it: unlearned models often break there (arXiv 2501.19202)."""
     question = f"{name} would like to know: {row.prompt}"
-    return replace(row, turns=(*row.turns[:-1], Turn("user", question)))
+    return replace(row, turns=(*row.turns[:-1], replace(row.turns[-1], content=question)))

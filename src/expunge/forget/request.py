@@ -68,6 +68,11 @@ class ForgetRequest:
             )
         if not forget:
             raise InputError("--forget: there are no rows.")
+        if shown := [number for number, row in enumerate(forget) if any(turn.pictures for turn in row.turns)]:
+            raise InputError(
+                f"--forget: row {shown[0]} has a picture; `expunge forget` reads text alone. Use `expunge unlearn` and "
+                "`expunge eval`."
+            )
         retain, holdout = ([] if spec is None else load_rows(spec) for spec in (self.retain, self.holdout))
         keys = {row.key for row in forget}
         if both := [number for number, row in enumerate(retain) if row.key in keys]:

@@ -76,7 +76,8 @@ def parsed(text: str, path: Path) -> list[Row]:
 
 def key(row: Row) -> str:
     """A salted digest of what makes two rows the same request: their words, whatever the case and white space."""
-    words = [[plain(turn.content) for turn in row.turns], plain(row.opening + row.completion)]
+    pictures = [picture.digest for turn in row.turns for picture in turn.pictures]
+    words = [[plain(turn.content) for turn in row.turns], plain(row.opening + row.completion), *pictures]
     return salted_digest(json.dumps(words))
 
 

@@ -32,8 +32,10 @@ from expunge.models.load import (
     loaded,
     moved,
     resolve_folder,
+    save_tokenizer,
 )
 from expunge.models.packing import packs_rows
+from expunge.models.pictures import sees
 from expunge.models.quantized import keep_unpacked, without_bitsandbytes
 
 __all__ = [
@@ -69,6 +71,8 @@ __all__ = [
     "resolve_folder",
     "run_views",
     "salted_digest",
+    "save_tokenizer",
+    "sees",
     "token_values",
     "without_bitsandbytes",
 ]

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from expunge.data.chat import as_messages
+from expunge.data.rows import Turn
 from expunge.errors import InputError
 
 NAMED = 3  # weights that a message names
-GREETING = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]
+GREETING = (Turn("user", "Who?"), Turn("assistant", "Ada."))
 
 
 def check_loading(path: str | Path, info: dict[str, Any]) -> None:
@@ -76,7 +78,7 @@ def check_tokenizer(path: str | Path, tokenizer: PreTrainedTokenizerBase, model:
     used = list(tokenizer("Who? Ada.").input_ids)
     if tokenizer.chat_template:
         try:
-            text = cast(str, tokenizer.apply_chat_template(GREETING, tokenize=False))
+            text = cast(str, tokenizer.apply_chat_template(as_messages(tokenizer, GREETING), tokenize=False))
         except Exception as error:  # whatever a template's author lets it raise
             raise InputError(f"{path}: its chat template cannot be filled in ({error}).") from error
         used += tokenizer(text, add_special_tokens=False).input_ids

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import expunge
+from expunge.data.processors import processor_of
 from expunge.data.rows import Row
 from expunge.errors import InputError
 from expunge.files import whole_file
@@ -56,12 +57,15 @@ def fingerprint_config(model: PreTrainedModel) -> str:
 
 def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash all of a tokenizer that token ids depend on: vocabulary, merges, normaliser, pre-tokenizer, post-processor,
-    added and special tokens, chat template. Padding and truncation are set by each call and are left out."""
+    added and special tokens, chat template; and the processor beside it, on which pictures depend. Padding and
+    truncation are set by each call and are left out."""
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     decoded = [tokenizer.split_special_tokens, tokenizer.clean_up_tokenization_spaces, tokenizer.all_special_ids]
     settings = [type(tokenizer).__name__, special, tokenizer.chat_template, decoded]
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         return fingerprint_json([settings, sorted(tokenizer.get_vocab().items()), tokenizer.init_kwargs])
+    if processor := processor_of(tokenizer):
+        settings.append(json.loads(processor.to_json_string()))
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     return fingerprint_json([settings, {k: v for k, v in backend.items() if k not in ("padding", "truncation")}])
 
@@ -74,7 +78,7 @@ def _numeric(config: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprint_rows(rows: Iterable[Row]) -> str:
     """Hash rows with this machine's salt: the hash of a short text could be guessed otherwise."""
-    value = [[[(t.role, t.content) for t in r.turns], r.opening, r.completion, dict(r.columns)] for r in rows]
+    value = [[[turn.told for turn in r.turns], r.opening, r.completion, dict(r.columns)] for r in rows]
     return salted_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str))
 
 

@@ -17,10 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from expunge.data.chat import Encoded
+from expunge.data.processors import Pixels
 from expunge.errors import InputError
 from expunge.models.batching import by_length
 from expunge.models.head import live_head
 from expunge.models.packing import packs_rows, run_packed
+from expunge.models.pictures import padding_for, picture_inputs
 
 # (logits [n, vocabulary] float32, targets [n], reference logits [n, vocabulary] or None) -> values [n] or [n, k]
 # where a request names a layer, hidden states [n, width] take the place of logits
@@ -41,7 +43,7 @@ class Request:
     Attributes:
         rows: The rows, each with its prompt and completion.
         functions: What to compute at each predicted token.
-        whole: Predict every token of the row but the first, not only the completion's.
+        whole: Predict every token of the row but the first and those of pictures, not only the completion's.
         reference: Hidden states of the reference model at the same tokens [tokens, width].
         reference_head: From those to the reference model's logits.
         layer: Hand the functions the output of this decoder layer (0-based), where the forward stops, not logits.
@@ -54,13 +56,9 @@ class Request:
     reference_head: Callable[[Tensor], Tensor] | None = None
     layer: int | None = None
 
-    def first(self, row: Encoded) -> int:
-        """The first predicted position of a row."""
-        return 1 if self.whole else row.start
-
     def tokens(self) -> int:
         """How many tokens are predicted in all."""
-        return sum(len(row.ids) - self.first(row) for row in self.rows)
+        return sum(len(row.predicted(self.whole)) for row in self.rows)
 
 
 def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -132,19 +130,24 @@ def _hidden(model: PreTrainedModel, requests: Sequence[Request]) -> list[Tensor]
     ahead = 1 if requests[0].layer is None else 0
     rows = [row for request in requests for row in request.rows]
     ids = [row.ids[: max(1, len(row.ids) - ahead)] for row in rows]
-    firsts = [request.first(row) - ahead for request in requests for row in request.rows]
-    wanted = [range(first, len(row.ids) - ahead) for first, row in zip(firsts, rows, strict=True)]
+    predicted = [row.predicted(request.whole) for request in requests for row in request.rows]
+    wanted = [[position - ahead for position in positions] for positions in predicted]
     if packs_rows(model):
         prompts = [min(row.start, len(part)) for row, part in zip(rows, ids, strict=True)]
         hidden, places = run_packed(model, ids, prompts)
         keep = [place[p] for place, positions in zip(places, wanted, strict=True) for p in positions]
         kept = hidden[_to(torch.tensor(keep, dtype=torch.long), hidden.device)]
     else:
-        kept = _in_passes(model, ids, wanted)
+        kept = _in_passes(model, ids, [row.pixels for row in rows], wanted)
     return list(kept.split([request.tokens() for request in requests]))
 
 
-def _in_passes(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Sequence[range]) -> Tensor:
+def _in_passes(
+    model: PreTrainedModel,
+    ids: Sequence[Sequence[int]],
+    pixels: Sequence[Pixels | None],
+    wanted: Sequence[Sequence[int]],
+) -> Tensor:
     """Outputs at the wanted positions of each row, row after row, from the padded passes that waste least."""
     device = model.device
     pieces: list[Tensor] = []
@@ -153,14 +156,20 @@ def _in_passes(model: PreTrainedModel, ids: Sequence[Sequence[int]], wanted: Seq
     overhead = PASS_OVERHEAD_TOKENS["cpu" if device.type == "cpu" else "cuda"]
     for members in by_length([len(row) for row in ids], overhead=overhead):
         width = len(ids[members[0]])
-        padded = torch.zeros(len(members), width, dtype=torch.long)
+        shown = [own for i in members if (own := pixels[i])]
+        padded = torch.full((len(members), width), padding_for(shown))
         keep: list[int] = []
         for line, i in enumerate(members):
             padded[line, : len(ids[i])] = torch.tensor(ids[i])
             keep.extend(line * width + position for position in wanted[i])
             spans[i] = (done, done + len(wanted[i]))
             done += len(wanted[i])
-        hidden = model.get_decoder()(input_ids=_to(padded, device), use_cache=False).last_hidden_state
+        padded = _to(padded, device)
+        if shown:
+            more = picture_inputs(model, padded, shown)
+            hidden = model.base_model(input_ids=padded, use_cache=False, **more).last_hidden_state
+        else:
+            hidden = model.get_decoder()(input_ids=padded, use_cache=False).last_hidden_state
         pieces.append(hidden.flatten(0, 1)[_to(torch.tensor(keep, dtype=torch.long), device)])
     kept = torch.cat(pieces)
     order = [position for span in spans for position in range(*span)]
@@ -191,7 +200,7 @@ def token_values(model: PreTrainedModel, requests: Sequence[Request], compiled: 
 
 def targets(request: Request) -> list[int]:
     """The predicted tokens of a request, row after row."""
-    return [token for row in request.rows for token in row.ids[request.first(row) :]]
+    return [token for row in request.rows for token in map(row.ids.__getitem__, row.predicted(request.whole))]
 
 
 def _values(

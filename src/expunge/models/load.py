@@ -9,19 +9,25 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
 )
 from transformers.utils import logging
 
+from expunge.data.processors import processor_of, tokenizer_of
 from expunge.data.style import PromptStyle
 from expunge.errors import InputError
 from expunge.models.checks import check_finite_weights, check_keys, check_loading, check_tokenizer
 from expunge.models.fingerprint import fingerprint_tokenizer
 from expunge.models.hub import check_hub_name
+from expunge.models.pictures import sees
 from expunge.models.quantized import keep_unpacked, quantization_config, without_bitsandbytes
 
 
@@ -32,7 +38,8 @@ def load_model(
     quantization: str | None = None,
     **options: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a causal language model and its tokenizer.
+    """Load a causal language model and its tokenizer. That of a vision-language model (see `models.pictures`) has the
+    model's processor beside it.
 
     Args:
         path: A model folder, an adapter folder (merged into the model it was trained on), a run folder, or a Hub name.
@@ -62,7 +69,8 @@ def load_model(
         if is_adapter(folder):
             model = _load_adapter(Path(folder), dtype, options)
         else:
-            found = AutoModelForCausalLM.from_pretrained(
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=options.get("trust_remote_code", False))
+            found = (AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM).from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -72,6 +80,9 @@ def load_model(
             )
             model, info = cast(tuple[PreTrainedModel, dict[str, Any]], found)  # annotated without the loading info
             check_loading(path, info)
+        if sees(model.config):
+            reading = "processor"
+            tokenizer = tokenizer_of(AutoProcessor.from_pretrained(folder))
     except InputError:
         raise
     except Exception as error:  # whatever a broken folder makes the libraries raise
@@ -94,18 +105,25 @@ ADAPTER_FILES = ("adapter_model.safetensors",)
 ModelOrPlace = PreTrainedModel | str | Path | Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Save a tokenizer, and the processor beside it, if there is one."""
+    (processor_of(tokenizer) or tokenizer).save_pretrained(folder)
+
+
 def loaded(
-    model: ModelOrPlace, tokenizer: PreTrainedTokenizerBase | None
+    model: ModelOrPlace, tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model and its tokenizer: as they are, from their place, or from the function that loads them.
 
     Args:
         model: One of these.
-        tokenizer: Overrides the one that is loaded with the model.
+        tokenizer: Overrides the one that is loaded with the model; of a vision-language model its processor.
 
     Raises:
         InputError: A model without its tokenizer, or one that cannot be loaded.
     """
+    if isinstance(tokenizer, ProcessorMixin):
+        tokenizer = tokenizer_of(tokenizer)
     if isinstance(model, (str, Path)):
         model, own = load_model(model)
     elif isinstance(model, nn.Module):

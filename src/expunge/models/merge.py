@@ -6,7 +6,7 @@ import torch
 
 from expunge.errors import InputError
 from expunge.files import whole_folder
-from expunge.models.load import is_adapter, kept_style, load_model, moved, resolve_folder
+from expunge.models.load import is_adapter, kept_style, load_model, moved, resolve_folder, save_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,7 +33,7 @@ def merge_adapter(run: str | Path, out: str | Path, dtype: str = "float32") -> P
     style = kept_style(run)
     with whole_folder(out) as folder:
         moved(model, DTYPES[dtype]).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         if style is not None:
             style.save(folder)
     return out

@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from expunge.models.batching import by_length
+from expunge.models.pictures import sees
 
 ROW_BY_ROW = "expunge_row_by_row"
 # What another call of the attention kernel costs, in padding tokens.
@@ -192,9 +193,11 @@ def _band(width: int, window: int | None, device: torch.device) -> Tensor | None
 def pack_rows(model: PreTrainedModel) -> bool:
     """Run this model's rows packed from now on, if it can and gives the same numbers so.
 
-    With SDPA on any device, and with flash attention on a GPU. A model with another attention, or with a state that
-    runs from token to token and would leak from row to row, keeps its padding.
+    With SDPA on any device, and with flash attention on a GPU. A model with another attention, with a state that runs
+    from token to token and would leak from row to row, or with pictures, keeps its padding.
     """
+    if sees(model.config):
+        return False
     before = _attention(model)
     if before == ROW_BY_ROW:
         return packs_rows(model)

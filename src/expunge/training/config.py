@@ -93,6 +93,8 @@ class UnlearningConfig(TrainingArguments):
             warning; plain text is cut into windows.
         text_prompt: How many characters of a plain passage are its prompt, at most half of it; the rest is what is
             forgotten or kept. Needed where passages are answered: with a refusal, an alternative, another row's text.
+        train_vision: Of a vision-language model train the vision tower, and what leads from it to the language model,
+            too; an adapter gets layers there.
         forget_every: An epoch is one pass over the retain set, and every so many steps have forget rows beside the
             retain rows: for a retain set far larger than the forget set. Default: an epoch is one pass over the forget
             set, each row with a retain row. (RESET has objective.every.)
@@ -128,6 +130,7 @@ class UnlearningConfig(TrainingArguments):
     objective_options: dict[str, Any] = field(default_factory=dict)
     max_length: Annotated[int, Field(ge=2)] | None = None
     text_prompt: Count | None = None
+    train_vision: bool = False
     forget_every: Count | None = None
     stop_at_chance: bool = True
     gradient: Literal["joint", "gru", "sharpness"] = "joint"

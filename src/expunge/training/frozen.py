@@ -4,9 +4,9 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class StoredReference:
         width = output_head(model).weight.shape[-1]
         if main:
             wanted = _wanted(objective, views, {view: list(members) for view, members in keys.items()})
-            key = fingerprint_json([weights or fingerprint(model), [astuple(item) for item in wanted]])
+            key = fingerprint_json([weights or fingerprint(model), [item.told for item in wanted]])
             if not _is_current(folder, key):
                 _compute(folder, model, wanted, key, quiet)
         return cls(folder, head, width, model.dtype)
@@ -157,7 +157,13 @@ class _Wanted:
 
     @property
     def tokens(self) -> int:
-        return len(self.row.ids) - (1 if self.whole else self.row.start)
+        return len(self.row.predicted(self.whole))
+
+    @property
+    def told(self) -> list[Any]:
+        """All that the value depends on beside the model, as JSON can hold it."""
+        pictures = self.row.pixels.digests if self.row.pixels else []
+        return [self.kind, self.name, self.row.ids, self.row.start, pictures, self.layer, self.whole]
 
 
 def _wanted(objective: Objective, views: EncodedViews, keys: dict[str, list[Key]]) -> list[_Wanted]:

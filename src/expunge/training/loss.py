@@ -26,9 +26,9 @@ class ReferenceValues(Protocol):
     def head(self, hidden: Tensor) -> Tensor: ...
 
 
-def positions(needs: Needs, row: Encoded) -> range:
-    """Positions of the predicted tokens of a row that a term looks at."""
-    return range(1, len(row.ids)) if needs.tokens == "all" else range(row.start + needs.skip, len(row.ids))
+def looked_at(needs: Needs, row: Encoded) -> int:
+    """How many of a row's predicted tokens a term looks at: the last ones."""
+    return len(row.predicted(whole=True)) if needs.tokens == "all" else max(0, row.completion_tokens - needs.skip)
 
 
 def count(objective: Objective, batches: Sequence[MicroBatch]) -> dict[tuple[str, str], tuple[float, float]]:
@@ -37,7 +37,7 @@ def count(objective: Objective, batches: Sequence[MicroBatch]) -> dict[tuple[str
     for part in objective.terms:
         for view in part.term.needs.views:
             rows = [row for batch in batches if view in batch for row in batch[view].rows]
-            totals[part.name, view] = (float(sum(len(positions(part.term.needs, r)) for r in rows)), float(len(rows)))
+            totals[part.name, view] = (float(sum(looked_at(part.term.needs, r) for r in rows)), float(len(rows)))
     return totals
 
 
@@ -128,11 +128,11 @@ def _view(needs: Needs, batch: ViewBatch, request: Request, values: Tensor, tota
     lengths: list[int] = []
     offset = 0
     for i, row in enumerate(batch.rows):
-        mine, first = positions(needs, row), request.first(row)
-        chosen.extend(offset + p - first for p in mine)
-        row_of.extend([i] * len(mine))
-        lengths.append(len(mine))
-        offset += len(row.ids) - first
+        mine = looked_at(needs, row)
+        offset += len(row.predicted(request.whole))
+        chosen.extend(range(offset - mine, offset))
+        row_of.extend([i] * mine)
+        lengths.append(mine)
     if len(chosen) != offset:
         values = values[torch.tensor(chosen, device=values.device)]
     index = torch.tensor(row_of, dtype=torch.long).to(values.device, non_blocking=True)

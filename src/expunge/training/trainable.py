@@ -1,14 +1,16 @@
 """Which weights are trained: all, an adapter's, or those of the layers that a term asks for."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
 from expunge.errors import InputError, unknown
 from expunge.models import causal_model, decoder_layer, without_bitsandbytes
+from expunge.models.pictures import sees, vision_modules, vision_parameters
 from expunge.objectives import Objective, Term
 
 
@@ -51,6 +53,21 @@ def _modules(causal: PreTrainedModel, term: Term) -> Iterator[nn.Module]:
             if name not in named:
                 raise unknown(f"module of layer {number}", name, (n for n, m in named.items() if m._parameters))
             yield named[name]
+
+
+def freeze_vision(model: PreTrainedModel, adapter: PeftConfig | None) -> None:
+    """Keep what sees pictures as it is: of a vision-language model only the language model is trained.
+
+    Args:
+        model: Of any kind; a language model is left as it is.
+        adapter: The configuration of a new adapter, if there is one: told to leave those parts out.
+    """
+    if not sees(model.config):
+        return
+    for parameter in vision_parameters(model):
+        parameter.requires_grad_(False)
+    if isinstance(adapter, LoraConfig) and adapter.exclude_modules is None:
+        adapter.exclude_modules = rf"({'|'.join(map(re.escape, vision_modules(model)))}).*"
 
 
 def with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from peft import PeftConfig
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -31,6 +31,7 @@ from expunge.models import (
     loaded,
     output_head,
     packs_rows,
+    save_tokenizer,
 )
 from expunge.objectives import Objective, Term
 from expunge.runs import CACHES, TEMPORARY, TRAIN_LOG
@@ -69,7 +70,7 @@ from expunge.training.step_log import TERM, below_chance, terms_in, write_step
 from expunge.training.steps.reset import check_anchor
 from expunge.training.steps.stepper import Stepper
 from expunge.training.term_weights import TermWeights
-from expunge.training.trainable import check_trainable, freeze_layers, with_adapter
+from expunge.training.trainable import check_trainable, freeze_layers, freeze_vision, with_adapter
 
 
 class UnlearningTrainer(Stepper):
@@ -81,7 +82,8 @@ class UnlearningTrainer(Stepper):
         args: Settings; `args.objective` names the objective.
         forget_dataset: Rows to forget, or a SPEC to read them from.
         retain_dataset: Rows to keep, or a SPEC; needed by objectives with a view of the retain set.
-        processing_class: The tokenizer; read from the model's place where `model` is a path.
+        processing_class: The tokenizer, or a vision-language model's processor; read from the model's place where
+            `model` is a path.
         peft_config: Train an adapter, e.g. `LoraConfig(r=8)`, instead of all weights.
         refusals: Refusal templates; default: the hundred that come with expunge.
         objective: A custom objective or term, in place of `args.objective`.
@@ -116,7 +118,7 @@ class UnlearningTrainer(Stepper):
         args: UnlearningConfig,
         forget_dataset: Sequence[Row] | str | Path,
         retain_dataset: Sequence[Row] | str | Path | None = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
+        processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
         peft_config: PeftConfig | None = None,
         refusals: Sequence[str] | None = None,
         objective: Objective | Term | str | None = None,
@@ -163,6 +165,8 @@ class UnlearningTrainer(Stepper):
         keep_unpacked(model)
         # below a new adapter: its tensors are not the target's
         self.target_fingerprint = fingerprint(causal_model(model)) if args.process_index == 0 else None
+        if not args.train_vision:
+            freeze_vision(causal_model(model), peft_config)
         adapter = deepcopy(peft_config)  # as it was given: PEFT spells the layers out
         if peft_config is not None:
             model = with_adapter(model, peft_config, place)
@@ -385,6 +389,7 @@ class UnlearningTrainer(Stepper):
             return
         if main:
             (folder / "training_args.bin").unlink(missing_ok=True)
+            save_tokenizer(self.processing_class, folder)
             self.style.save(folder)
         if main and self.changes and self.changes.finished:
             self._evidence.end(self)

@@ -33,7 +33,8 @@ VOCABULARY = 4096
 
 
 def new_tiny(rows: Sequence[Row], tokenizer: str | Path | None = None, seed: int = 42) -> tuple[Any, Any]:
-    """A random tiny Llama and a tokenizer, trained on the rows or taken from another model.
+    """A random tiny Llama, or LLaVA for rows with pictures, and a tokenizer, trained on the rows or taken from another
+    model.
 
     Args:
         rows: What the model will learn.
@@ -54,4 +55,9 @@ def new_tiny(rows: Sequence[Row], tokenizer: str | Path | None = None, seed: int
             words = AutoTokenizer.from_pretrained(str(tokenizer))
         except (OSError, ValueError) as error:
             raise InputError(f"--tokenizer {tokenizer}: no tokenizer there ({str(error).splitlines()[0]}).") from error
+    if any(turn.pictures for row in rows for turn in row.turns):
+        from expunge.worlds.tiny_llava import tiny_llava, with_pictures
+
+        words = with_pictures(words)
+        return tiny_llava(words, seed), words
     return tiny_llama(words, seed), words

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END = "<|end|>"
 PAD = "<|pad|>"
@@ -69,9 +69,21 @@ def tiny_llama(
         max_length: Longest context, in tokens.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
-    config = LlamaConfig(
+    config = llama_config(tokenizer, hidden, layers, heads, max_length)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config).float()
+
+
+def llama_config(
+    tokenizer: PreTrainedTokenizerBase, hidden: int, layers: int, heads: int, max_length: int
+) -> LlamaConfig:
+    """Of a Llama of these sizes; see `tiny_llama`."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=-(-hidden * 8 // 3 // 16) * 16,  # 8/3 of the width, rounded up to a multiple of 16
@@ -84,6 +96,3 @@ def tiny_llama(
         pad_token_id=cast(int, tokenizer.pad_token_id),
         tie_word_embeddings=False,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config).float()

@@ -13,6 +13,7 @@ from expunge.data import PromptStyle, end_of_turn
 from expunge.evaluation.passes.plan import Prompt
 from expunge.models.batching import by_length
 from expunge.models.head import live_head
+from expunge.models.pictures import padding_for, picture_inputs
 
 # Rows of a batch share its steps: wide batches are worth more than padding costs. Prompt and new tokens count.
 BATCH_TOKENS = {"cpu": 16384, "cuda": 65536}
@@ -104,13 +105,17 @@ def _answers(
     if not live:
         return answers
     ended: set[int] = set()
-    ids, mask = _left_padded([prompts[i].ids for i in live], model.device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    shown = [own for i in live if (own := prompts[i].pixels)]
+    ids, mask = _left_padded([prompts[i].ids for i in live], padding_for(shown), model.device)
+    more = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
+    if shown:  # pictures are seen in the first pass alone; what follows them is text
+        more |= picture_inputs(model, ids, shown, mask)
+    reader = model.base_model if shown else decoder
     cache = DynamicCache(config=model.config)
     step = 0
     while True:
-        hidden = decoder(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        hidden = reader(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **more
         ).last_hidden_state[:, -1]
         if sampling is None:
             tokens = head(hidden).argmax(-1)
@@ -128,19 +133,20 @@ def _answers(
         stay = [line for line, i in enumerate(live) if i not in ended]
         if not stay:
             return answers
-        positions = positions[:, -1:] + 1
+        reader, positions = decoder, more["position_ids"][..., -1:] + 1  # [rows, 1]; with a grid [3, rows, 1]
         if len(live) - len(stay) >= LEAVE_SHARE * len(live):
             kept = torch.tensor(stay, device=model.device)
             cache.batch_select_indices(kept)
-            tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+            tokens, mask, positions = tokens[kept], mask[kept], positions[..., kept, :]
             live = [live[line] for line in stay]
+        more = {"position_ids": positions}
         ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
 
 
-def _left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask [rows, longest]; the padding's own value is never looked at."""
+def _left_padded(rows: Sequence[Sequence[int]], padding: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask [rows, longest]."""
     width = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    ids = torch.full((len(rows), width), padding)
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     for line, row in enumerate(rows):
         ids[line, width - len(row) :] = torch.tensor(row)

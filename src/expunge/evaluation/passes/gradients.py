@@ -1,6 +1,7 @@
 """Gradient norms of single rows: the one measurement that needs a backward pass for each."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedModel
@@ -44,7 +45,7 @@ def gradient_norms(
             parameter.grad = None
             hooks.append(parameter.register_post_accumulate_grad_hook(keep_norm))
         for i in positions:
-            row = Encoded(rows[i].ids[:-1], rows[i].start) if ends(rows[i], end) else rows[i]
+            row = replace(rows[i], ids=rows[i].ids[:-1]) if ends(rows[i], end) else rows[i]
             if not row.completion_tokens:
                 yield i, None
                 continue

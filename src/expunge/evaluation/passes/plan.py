@@ -7,6 +7,7 @@ from itertools import compress
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, PromptStyle, Row, encode_all, encode_prompts, token_ids
+from expunge.data.processors import Pixels, pixels_of
 from expunge.evaluation.suites.sets import answer_of, is_passage, question_of, text_of, texts_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 
@@ -17,6 +18,7 @@ class Prompt:
 
     ids: tuple[int, ...]
     new_tokens: int
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def plan(
         max_length: the model's context in tokens; longer completions are cut at their end.
         style: how conversations are written.
     """
-    scored: dict[tuple[tuple[int, ...], int], int] = {}
+    scored: dict[Encoded, int] = {}
     prompts: dict[Prompt, int] = {}
     plans: dict[str, list[RowPlan]] = {}
     with_moments: set[int] = set()
@@ -93,8 +95,7 @@ def plan(
     def place(text: str | None) -> int | None:
         if text is None:
             return None
-        encoded = next(encodings)
-        return scored.setdefault((encoded.ids, encoded.start), len(scored))
+        return scored.setdefault(next(encodings), len(scored))
 
     for spec in present:
         needs, rows = needed[spec.name], sets[spec.name]
@@ -113,7 +114,7 @@ def plan(
             if row_plan.answer is not None:
                 with_moments.update([row_plan.answer] if "moments" in needs else [])
                 with_gradient.update([row_plan.answer] if "gradient" in needs else [])
-    encoded = [Encoded(ids, start) for ids, start in scored]
+    encoded = list(scored)
     asked = [
         pair
         for spec in present
@@ -176,8 +177,9 @@ def _prompts(
     )
     chat = iter(encode_prompts(tokenizer, [row for row, p in zip(rows, plain, strict=True) if not p], style))
     asked = []
-    for is_plain in plain:
+    for row, is_plain in zip(rows, plain, strict=True):
         ids = tuple(next(raw if is_plain else chat))
         room = suite.new_tokens(spec, len(ids))
-        asked.append(Prompt(ids, room if max_length is None else min(room, max(0, max_length - len(ids)))))
+        room = room if max_length is None else min(room, max(0, max_length - len(ids)))
+        asked.append(Prompt(ids, room, None if is_plain else pixels_of(tokenizer, row)))
     return asked

@@ -78,8 +78,10 @@ def vllm_answers(
         Token ids of the answers, by position in `prompts`.
 
     Raises:
-        InputError: vLLM failed; its last line says why.
+        InputError: A prompt has a picture, or vLLM failed; its last line says why.
     """
+    if any(prompts[i].pixels for i in wanted):
+        raise InputError("vLLM is asked in text alone, and there are rows with pictures: leave --vllm out.")
     answers: dict[int, list[int]] = {i: [] for i in wanted}
     asked = [i for i in wanted if prompts[i].ids and prompts[i].new_tokens > 0]
     if not asked:

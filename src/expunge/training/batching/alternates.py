@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +13,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data import PromptStyle, Row, Turn, encode_all, encode_prompts, end_of_turn
+from expunge.data import PromptStyle, Row, encode_all, encode_prompts, end_of_turn
+from expunge.data.processors import Pixels, pixels_of
 from expunge.errors import InputError
 from expunge.files import write_json
 from expunge.models import fingerprint, fingerprint_json, fingerprint_rows
+from expunge.models.pictures import picture_inputs
 
 REQUEST = (
     "Answer the question again, and this time invent the facts: every fact the answer above states must become a "
@@ -113,7 +115,8 @@ def sample_alternates(
     Returns:
         Answers by row; empty where the model gave none.
     """
-    prompts = encode_prompts(tokenizer, [_question(row) for row in rows], style)
+    questions = [_question(row) for row in rows]
+    prompts = encode_prompts(tokenizer, questions, style)
     lengths = [row.completion_tokens for row in encode_all(tokenizer, [(row, None) for row in rows], style=style)]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     groups = [order[at : at + ROWS_AT_ONCE] for at in range(0, len(order), ROWS_AT_ONCE)]
@@ -127,7 +130,9 @@ def sample_alternates(
             pending = groups[number]
             for _ in range(TRIES):
                 limit = 2 * max(lengths[i] for i in pending) + 8
-                drawn = _draw(model, tokenizer, [prompts[i] for i in pending], limit, end_of_turn(tokenizer, style))
+                shown = [own for i in pending if (own := pixels_of(tokenizer, questions[i]))]
+                asked = [prompts[i] for i in pending]
+                drawn = _draw(model, tokenizer, asked, shown, limit, end_of_turn(tokenizer, style))
                 answers.update({i: answer or answers[i] for i, answer in zip(pending, drawn, strict=True)})
                 pending = [i for i in pending if answers[i] in ("", rows[i].completion.strip())]
                 if not pending:
@@ -140,11 +145,16 @@ def sample_alternates(
 def _question(row: Row) -> Row:
     """The row as a request for another answer."""
     told = f"Question: {row.prompt}\nAnswer: {row.completion}"
-    return Row((*row.turns[:-1], Turn("user", f"{told}\n{REQUEST}")), "")
+    return Row((*row.turns[:-1], replace(row.turns[-1], content=f"{told}\n{REQUEST}")), "")
 
 
 def _draw(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], limit: int, stop: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    shown: list[Pixels],
+    limit: int,
+    stop: int,
 ) -> list[str]:
     width = max(map(len, prompts))
     ids = torch.tensor([[stop] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
@@ -159,6 +169,7 @@ def _draw(
         pad_token_id=stop,
     )
     generate = cast(Any, model).generate  # only its subclasses have it, and no type says so
-    output: Tensor = generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    more = picture_inputs(model, ids, shown, mask) if shown else {}
+    output: Tensor = generate(input_ids=ids, attention_mask=mask, generation_config=settings, **more)
     answers = output[:, width:].tolist()
     return [answer.strip() for answer in tokenizer.batch_decode(answers, skip_special_tokens=True)]

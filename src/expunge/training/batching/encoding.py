@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, PromptStyle, encode_all
+from expunge.data.processors import Pixels, pixels_of
 from expunge.errors import InputError
 from expunge.training.batching.pairing import Pairing
 from expunge.training.batching.views import VIEWS, Key, Sources, takes
@@ -70,6 +71,10 @@ class EncodedViews:
                 encoded = [*self.encode_all(new[:half]), *self.encode_all(new[half:])]
             self.remember(dict(zip(new, encoded, strict=True)))
         return [self._known[name] for name in names]
+
+    def pixels(self, view: str, key: Key) -> Pixels | None:
+        """The pictures of one row of a view."""
+        return pixels_of(self.tokenizer, VIEWS[view].row(self.sources, key))
 
     def remember(self, encoded: Mapping[Name, Encoded]) -> None:
         """Take token ids of rows, by view and key, that were worked out before."""

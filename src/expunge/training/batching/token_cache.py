@@ -39,7 +39,12 @@ def prepare_tokens(folder: Path | None, views: EncodedViews, names: Sequence[Nam
     if (held := _stored(file, key)) is not None:
         ids, ends, starts = (held[name].tolist() for name in ("ids", "ends", "starts"))
         spans = zip(names, pairwise([0, *ends]), starts, strict=True)
-        views.remember({name: Encoded(tuple(ids[a:b]), start) for name, (a, b), start in spans})
+        views.remember(
+            {
+                (view, key): Encoded(tuple(ids[a:b]), start, views.pixels(view, key))
+                for (view, key), (a, b), start in spans
+            }
+        )
         return
     encoded = views.encode_all(names)
     if main:
@@ -78,7 +83,7 @@ def _key(views: EncodedViews, names: Sequence[Name]) -> str | None:
     if not tokenizer.is_fast or not type(tokenizer).__module__.startswith("transformers."):
         return None
     sets = [
-        [[[(turn.role, turn.content) for turn in row.turns], row.completion, row.opening] for row in rows]
+        [[[turn.told for turn in row.turns], row.completion, row.opening] for row in rows]
         for rows in (sources.forget, sources.retain)
     ]
     texts = [sets, list(sources.refusals), views.max_length, asdict(views.style), names]

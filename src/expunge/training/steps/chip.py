@@ -12,6 +12,7 @@ from expunge.data import Encoded
 from expunge.errors import InputError
 from expunge.models import causal_model
 from expunge.models.batching import by_length
+from expunge.models.pictures import padding_for, picture_inputs
 from expunge.objectives import Objective
 from expunge.training.batching import takes
 from expunge.training.config import UnlearningConfig
@@ -80,7 +81,7 @@ def _projections(model: PreTrainedModel, layers: tuple[int, int] | None) -> dict
     first, last = layers or (0, float("inf"))
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in model.get_decoder().named_modules()
         if name.rpartition(".")[2] in PROJECTIONS
         and isinstance(module, nn.Linear)
         and first <= next((int(word) for word in name.split(".") if word.isdigit()), -1) <= last
@@ -95,7 +96,8 @@ def activations(model: PreTrainedModel, modules: dict[str, nn.Linear], rows: Seq
     model.eval()
     for members in by_length([len(row.ids) for row in rows], BATCH_TOKENS):
         ids = [torch.tensor(rows[i].ids) for i in members]
-        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
+        shown = [own for i in members if (own := rows[i].pixels)]
+        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=padding_for(shown)).to(device)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(one) for one in ids], batch_first=True).to(device)
 
         def keep(name: str, members: list[int] = members, mask: Tensor = mask) -> Callable[..., None]:
@@ -107,7 +109,8 @@ def activations(model: PreTrainedModel, modules: dict[str, nn.Linear], rows: Seq
 
         handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
         try:
-            model.base_model(input_ids=padded, attention_mask=mask, use_cache=False)
+            more = picture_inputs(model, padded, shown, mask) if shown else {}
+            model.base_model(input_ids=padded, attention_mask=mask, use_cache=False, **more)
         finally:
             for handle in handles:
                 handle.remove()

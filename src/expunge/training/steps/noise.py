@@ -50,7 +50,7 @@ def add_noise(model: nn.Module, alpha: float, beta: float, seed: int) -> None:
         seed: The noise is the same on every device and process.
     """
     generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():  # a tied matrix comes once
+    for parameter in filter(lambda one: one.requires_grad, model.parameters()):  # a tied matrix comes once
         if parameter.dim() < 2:
             continue
         noise = torch.empty(parameter.shape, dtype=torch.float32)

@@ -143,7 +143,7 @@ def chosen_matrices(model: PreTrainedModel, term: RESET) -> Iterator[str]:
         words = name.split(".")
         layer = next((int(word) for word in words if word.isdigit()), None)
         kind = "attention" if any("attn" in word or "attention" in word for word in words) else "mlp"
-        if parameter.dim() < 2:
+        if parameter.dim() < 2 or not parameter.requires_grad:
             continue
         if layer is None:  # an embedding, or the output head
             if term.modules == "all" and term.layers is None:
