@@ -197,7 +197,7 @@ def test_the_format_of_the_rows_changes_nothing(home, tmp_path, said):
 
 @pytest.mark.slow
 def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expunge, tmp_path, monkeypatch, said):
-    """Interrupted in the search, in the run and in the verdict; the numbers are those of the one that was not."""
+    """Interrupted in each stage; the numbers are those of the one that was not."""
     import expunge.forget.flow as flow
     import expunge.forget.ship as ship
     import expunge.forget.tune as tuning
@@ -217,18 +217,21 @@ def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expun
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    for place, name in ((tuning, "run_trial"), (flow, "unlearn"), (ship, "verify"), (ship, "write_report")):
+    stages = [(flow, "know"), (flow, "recover"), (tuning, "run_trial"), (flow, "unlearn")]
+    stages += [(ship, name) for name in ("verify", "evaluate", "attack", "write_report")]
+    for at, (place, name) in enumerate(stages):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, interrupt)
-            found = said("forget", *words, *(["--resume"] if place is not tuning else []), code=130)
+            found = said("forget", *words, *(["--resume"] if at else []), code=130)
             assert "--resume" in found
     expunge("forget", "--resume", "--out", tmp_path / "run", "--quiet")
     first, second = (read(folder / "verdict.json") for folder in (flowed, tmp_path / "run"))
     assert {k: first[k] for k in ("overall", "utility_loss", "rows", "reasons")} == {
         k: second[k] for k in ("overall", "utility_loss", "rows", "reasons")
     }
-    numbers = [read(folder / "results.json")["metrics"] for folder in (flowed, tmp_path / "run")]
-    assert numbers[0] == numbers[1]
+    for name in ("results.json", "attack.json"):
+        first, second = (numbers(read(folder / name)) for folder in (flowed, tmp_path / "run"))
+        assert first == second, name
 
 
 @pytest.mark.slow
