@@ -228,10 +228,9 @@ def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]]
     del model
     gc.collect()
     asked = with_controls(built.forget, rows[2])
-    yardstick = Yardstick(asked, stay, before, style, request.max_utility_loss, request.seed)
-    names = objectives_for(
-        request.objectives, _removal_is_possible(request, prepared), recovered=request.retain is None
-    )
+    recovered = request.retain is None
+    yardstick = Yardstick(asked, stay, before, style, request.max_utility_loss, recovered, request.seed)
+    names = objectives_for(request.objectives, _removal_is_possible(request, prepared), recovered)
     plan = Search(
         recipe=_shared(request, prepared, place),
         objectives=names,
