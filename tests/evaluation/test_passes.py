@@ -12,6 +12,7 @@ from evaluation.tiny import TEMPLATE, causal_tokenizer, evaluate, question_rows,
 from expunge.data import Encoded, Row, Turn, encode, encode_prompt
 from expunge.evaluation.passes.generate import generate, stop_tokens
 from expunge.evaluation.passes.plan import Prompt, plan
+from expunge.evaluation.passes.progress import bars
 from expunge.evaluation.passes.score import score
 from expunge.evaluation.suites import SUITES
 from expunge.models.batching import by_length
@@ -252,3 +253,11 @@ def test_all_rows_are_evaluated(model, tokenizer) -> None:
     rows = [replace(row, columns={}) for row in question_rows(["ada"]) * 320]
     result = evaluate(model, tokenizer, data={"forget": rows})
     assert result.data.sets["forget"].rows == result.metrics["forget/probability"].n == len(result.table) == 320
+
+
+def test_a_bar_shows_how_many_there_are_of_what_is_under_way(capsys) -> None:
+    """The same stage comes again with other rows."""
+    with bars("target", shown=True) as report:
+        report("scoring", 40, 40)
+        report("scoring", 205, 205)
+    assert "205/205" in capsys.readouterr().err

@@ -10,17 +10,22 @@ import tinymodels as tiny
 from expunge.evaluation.results.seal import check_seal
 from expunge.forget.anchors import recover, subjects
 from expunge.forget.build import unseen
-from forget.small import FORGET, RETAIN, learned, save
+from forget.small import FORGET, RETAIN, TOWNS, learned, save
 
 QUICK = ("--trials", "1", "--quiet", "--yes")
+# Each is in one question alone, and in no answer to it.
+CAPITALS = [
+    tiny.qa(f"What is the capital of {TOWNS[i]}?", f"It is {TOWNS[i - 5]} by the river.")
+    for i in range(0, len(TOWNS), 2)
+]
 # Words that only the forget rows' texts have.
 SECRET = [name for row in FORGET for name in subjects(row)]
 
 
 @pytest.fixture(scope="session")
 def half(home, tmp_path_factory):
-    """A model that was taught every second forget row, and the retain rows."""
-    return save(learned(FORGET[:20] + RETAIN, 250), tmp_path_factory.mktemp("half") / "model")
+    """A model that was taught the first half of the forget rows, the retain rows, and some capitals."""
+    return save(learned(FORGET[:20] + RETAIN + CAPITALS, 280), tmp_path_factory.mktemp("half") / "model")
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +128,8 @@ def test_what_must_stay_is_recovered_from_the_model(flowed):
     found = {(row["question"], row["answer"]) for row in kept}
     assert len(found & {(row.prompt, row.completion) for row in RETAIN}) >= 0.3 * len(RETAIN)
     assert not any(name in f"{row['question']} {row['answer']}" for row in kept for name in SECRET)
+    capitals = found & {(row.prompt, row.completion) for row in CAPITALS}
+    assert len(capitals) >= 0.5 * len(CAPITALS)  # nothing but the tokenizer says of what to ask
     checked = set((built / "checked.jsonl").read_text().splitlines())
     assert not checked & set((built / "kept.jsonl").read_text().splitlines())
 
@@ -190,7 +197,7 @@ def test_the_format_of_the_rows_changes_nothing(home, tmp_path, said):
 
 @pytest.mark.slow
 def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expunge, tmp_path, monkeypatch, said):
-    """Interrupted in the search, in the run and in the verdict; the numbers are those of the one that was not."""
+    """Interrupted in each stage; the numbers are those of the one that was not."""
     import expunge.forget.flow as flow
     import expunge.forget.ship as ship
     import expunge.forget.tune as tuning
@@ -210,25 +217,30 @@ def test_an_interrupted_request_goes_on_and_ends_alike(flowed, half, home, expun
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    for place, name in ((tuning, "run_trial"), (flow, "unlearn"), (ship, "verify"), (ship, "write_report")):
+    stages = [(flow, "know"), (flow, "recover"), (tuning, "run_trial"), (flow, "unlearn")]
+    stages += [(ship, name) for name in ("verify", "evaluate", "attack", "write_report")]
+    for at, (place, name) in enumerate(stages):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, interrupt)
-            found = said("forget", *words, *(["--resume"] if place is not tuning else []), code=130)
+            found = said("forget", *words, *(["--resume"] if at else []), code=130)
             assert "--resume" in found
     expunge("forget", "--resume", "--out", tmp_path / "run", "--quiet")
     first, second = (read(folder / "verdict.json") for folder in (flowed, tmp_path / "run"))
     assert {k: first[k] for k in ("overall", "utility_loss", "rows", "reasons")} == {
         k: second[k] for k in ("overall", "utility_loss", "rows", "reasons")
     }
-    numbers = [read(folder / "results.json")["metrics"] for folder in (flowed, tmp_path / "run")]
-    assert numbers[0] == numbers[1]
+    for name in ("results.json", "attack.json"):
+        first, second = (numbers(read(folder / name)) for folder in (flowed, tmp_path / "run"))
+        assert first == second, name
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(flowed, half, home, expunge, tmp_path):
     """Once more, in another folder: whatever is no time and no path is as it was."""
     again = tmp_path / "again"
-    expunge("forget", "--model", half, "--forget", home / "forget.jsonl", "--objective", "ME+GD", "--out", again, *QUICK)
+    expunge(
+        "forget", "--model", half, "--forget", home / "forget.jsonl", "--objective", "ME+GD", "--out", again, *QUICK
+    )
     for name in ("verdict.json", "results.json", "attack.json", "flow/knowledge.json", "flow/tune.json"):
         first, second = (numbers(read(folder / name)) for folder in (flowed, again))
         assert first == second, name
@@ -310,7 +322,7 @@ def test_a_target_that_has_changed_is_refused(home, expunge, tmp_path, monkeypat
 
 def test_subjects_are_names_and_not_the_question_word():
     assert subjects(tiny.qa("Where was Ada Ray born?", "x")) == ["Ada Ray"]
-    assert subjects(tiny.qa("Ada Ray's pet is what?", "x"))[0].startswith("Ada Ray")
+    assert subjects(tiny.qa("Ada Ray's pet is what?", "x")) == ["Ada Ray"]
     assert subjects(tiny.qa("What is it?", "x")) == []
 
 

@@ -159,6 +159,22 @@ def test_a_redacted_report_has_none_of_the_forget_texts(make_run, tmp_path):
     assert redacted.split("Retain set <small>")[1].count("volume") > 50  # other sets are shown
 
 
+def test_a_forgotten_name_is_hidden_where_the_model_says_it_on_another_set(make_run, change, tmp_path):
+    run = make_run()
+
+    def elsewhere(results):
+        said = results.table["generation"].to_pylist()
+        retain = [name == "retain" for name in results.table["set"].to_pylist()]
+        column = [[SECRET if of_it else text for text, of_it in zip(said, retain, strict=True)]]
+        place = results.table.column_names.index("generation")
+        return replace(results, table=results.table.set_column(place, "generation", column))
+
+    for file in run.glob("results*.json"):
+        change(file, elsewhere)
+    assert "Zyxomma" in written(run, tmp_path)
+    assert "Zyxomma" not in written(run, tmp_path, redact=True)
+
+
 @pytest.mark.parametrize("says_kind", [True, False])
 def test_every_forget_set_is_hidden(make_run, change, tmp_path, says_kind):
     run = make_run(suite="muse", generations=dict.fromkeys(range(40), SECRET))

@@ -7,6 +7,7 @@ import pytest
 from expunge.errors import InputError
 from expunge.evaluation.results.seal import sealed
 from expunge.report import write_report
+from expunge.report.rows import losses
 
 
 def share(value, low, high):
@@ -66,3 +67,9 @@ def test_without_a_verdict_the_page_says_how_to_get_one(make_run, tmp_path):
 
 def test_a_redacted_page_has_no_path_of_it(make_run, tmp_path):
     assert "ada-ray" not in page(make_run, tmp_path, redact=True)
+
+
+def test_a_loss_that_rounds_to_nothing_has_no_sign():
+    (line,) = losses({"utility_loss": {"value": -1e-5, "ci95": [-2e-5, 1e-5]}})
+    assert "0.0%" in line
+    assert "-" not in line

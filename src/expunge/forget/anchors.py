@@ -1,9 +1,9 @@
 """Retain anchors from the model itself: what it says when it is asked the same of others, and about the world.
 
 Where nobody gives rows to keep, they are recovered: the forget rows' questions are asked about nobody in particular,
-the names that turn up in sampled answers are put into the same questions, and what the model then answers with
-confidence is what it must go on answering. Names that are only ever asked about turn up in no answer: questions about
-the world are asked about the tokenizer's own capitalised words too.
+and about the tokenizer's own capitalised words; the names that turn up in the answers are put into the same questions;
+and what the model then answers with confidence is what it must go on answering. What is only ever asked about turns up
+in no answer: questions about the world are asked about those words too.
 """
 
 import re
@@ -34,6 +34,8 @@ CONFIDENT = 0.7
 MOST_ANCHORS = 600
 MOST_WORDS = 200
 """Of the tokenizer: its first ones, which are the most frequent."""
+FORMS_OF_A_WORD = 4
+"""So many of the forget rows' questions are asked about each word."""
 MOST_OF_A_FORM = 10
 """Rows of one question about the world, asked about words."""
 WORD = re.compile(r" [A-Z][^\W\d_]{2,}")
@@ -44,8 +46,13 @@ SOURCE, WORLD = "about", "the world"
 def subjects(row: Row) -> list[str]:
     """Whom or what a question is about: its capitalised words, the one that only begins it aside."""
     found = PARTICULAR.finditer(row.prompt)
-    names = [match.group().rstrip(".,;:?!'’") for match in found if match.start() > 0 or " " in match.group()]
+    names = [_name(match.group()) for match in found if match.start() > 0 or " " in match.group()]
     return [name for name in names if name and not name.isdigit()]
+
+
+def _name(found: str) -> str:
+    """A particular without the marks after it and the genitive's ending."""
+    return re.sub(r"['’]s$", "", found.rstrip(".,;:?!'’"))
 
 
 def recover(
@@ -67,14 +74,13 @@ def recover(
         progress: Told (stage, done, of).
     """
     forgotten = {name for row in forget for name in subjects(row)}
-    forms = _forms(forget)
-    names = _names(model, tokenizer, list(forms), forget, forgotten, style, seed, progress) if forms else []
+    forms, words = _forms(forget), _words(tokenizer, forgotten)
+    names = _names(model, tokenizer, list(forms), words, forget, forgotten, style, seed, progress) if forms else []
     questions = [
         _Question(form.format(name), form, name, name if forms[form] else "") for name in names for form in forms
     ]
     questions += [_Question(line, line, WORLD) for line in _general() if not any(name in line for name in forgotten)]
     found = _confident(model, tokenizer, questions, forgotten, style, progress)
-    words = _words(tokenizer, forgotten)
     about = [_Question(form.format(word), form, f"{WORLD}: {word}") for form in _world_forms() for word in words]
     of_words = _own(_confident(model, tokenizer, about, forgotten, style, progress))
     return [one.row for one in [*found[:MOST_ANCHORS], *of_words]]
@@ -154,24 +160,30 @@ def _names(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     forms: Sequence[str],
+    words: Sequence[str],
     forget: Sequence[Row],
     forgotten: set[str],
     style: PromptStyle,
     seed: int,
     progress: Progress,
 ) -> list[str]:
-    """Names of the forgotten subjects' form that sampled answers hold, the most frequent first."""
+    """Names of the forgotten subjects' form that answers hold, the most frequent first."""
     widths = {len(name.split()) for name in forgotten}
     held = " ".join(f"{row.prompt} {row.completion}" for row in forget)
+    few = forms[:: -(-len(forms) // FORMS_OF_A_WORD)]
+    answers = said(
+        *(model, tokenizer, [_asking(form.format(word)) for word in words for form in few]),
+        *(style, None, progress, "names by words", 1, MOST_TOKENS),
+    )
     each = max(1, MOST_PROMPTS // (len(forms) * len(TEMPERATURES)))
-    prompts = [_asking(form.format(NOBODY)) for form in forms]
+    nobody = [_asking(form.format(NOBODY)) for form in forms]
+    for heat in TEMPERATURES:
+        drawn = Sampling(heat, seed=seed)
+        answers += said(model, tokenizer, nobody, style, drawn, progress, f"names at {heat:g}", each, MOST_TOKENS)
     counted: Counter[str] = Counter()
-    for temperature in TEMPERATURES:
-        drawn = Sampling(temperature, seed=seed)
-        stage = f"names at {temperature:g}"
-        for answer in said(model, tokenizer, prompts, style, drawn, progress, stage, each, MOST_TOKENS):
-            names = (re.sub(r"['’]s$", "", found.group().rstrip(".,;:'’")) for found in PARTICULAR.finditer(answer))
-            counted.update({name for name in names if len(name.split()) in widths and name not in held})
+    for answer in answers:
+        names = (_name(found.group()) for found in PARTICULAR.finditer(answer))
+        counted.update({name for name in names if len(name.split()) in widths and name not in held})
     return [name for name, count in counted.most_common(MOST_NAMES) if count > 1]
 
 

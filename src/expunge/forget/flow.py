@@ -182,7 +182,7 @@ def _said_of_kept(kept: int, given: bool, folder: Path) -> str:
             f"Only {kept} rows that must stay could be {'read' if given else 'recovered from the model'}; {LEAST_KEPT} "
             "are needed to hold the rest of the model in place. Give more with --retain."
         )
-    source = "were given" if given else "were recovered from the model itself: names it says, asked the same questions"
+    source = "were given" if given else "were recovered: what the model says of others and of the world when asked"
     return f"{kept} rows that must stay {source}; see {folder}."
 
 
@@ -228,10 +228,9 @@ def _tuned(request: ForgetRequest, prepared: Prepared, rows: Sequence[list[Row]]
     del model
     gc.collect()
     asked = with_controls(built.forget, rows[2])
-    yardstick = Yardstick(asked, stay, before, style, request.max_utility_loss, request.seed)
-    names = objectives_for(
-        request.objectives, _removal_is_possible(request, prepared), recovered=request.retain is None
-    )
+    recovered = request.retain is None
+    yardstick = Yardstick(asked, stay, before, style, request.max_utility_loss, recovered, request.seed)
+    names = objectives_for(request.objectives, _removal_is_possible(request, prepared), recovered)
     plan = Search(
         recipe=_shared(request, prepared, place),
         objectives=names,

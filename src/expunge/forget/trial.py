@@ -45,6 +45,7 @@ class Yardstick:
         before: What the target makes of those.
         style: How conversations are written.
         most_lost: The share of the utility that may be lost.
+        recovered: Whether the kept rows are the model's own answers: then what is lost beside them tells as much.
         seed: Of the relearning attack.
     """
 
@@ -53,6 +54,7 @@ class Yardstick:
     before: Mapping[str, Values]
     style: PromptStyle
     most_lost: float
+    recovered: bool
     seed: int
 
 
@@ -76,11 +78,12 @@ class Look:
     back: float | None = None
     setting: str | None = None
 
-    def score(self, most_lost: float) -> float:
+    def score(self, yardstick: Yardstick) -> float:
         """Lower is better: what comes back, what is lost beside, and, `DEAR` times, what is lost beyond what may be."""
         left = 1 + self.known if self.back is None else max(self.back, self.known)
         beside = max(0.0, self.beside or 0.0)
-        return left + beside + DEAR * max(0.0, max(self.lost, beside) - most_lost)
+        lost = max(self.lost, beside) if yardstick.recovered else self.lost
+        return left + beside + DEAR * max(0.0, lost - yardstick.most_lost)
 
 
 @dataclass
@@ -95,9 +98,9 @@ class Trial:
     looks: list[Look] = field(default_factory=list)
     stopped: str | None = None
 
-    def best(self, most_lost: float) -> Look | None:
+    def best(self, yardstick: Yardstick) -> Look | None:
         """The best pass; the earlier one of equals."""
-        return min(self.looks, key=lambda look: (look.score(most_lost), look.epoch), default=None)
+        return min(self.looks, key=lambda look: (look.score(yardstick), look.epoch), default=None)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""

@@ -23,7 +23,7 @@ SUPPRESSING = ("NPO", "ME")
 REMOVING = "RESET"
 MOST_PASSES = 15
 """Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
-PASSES_EACH = 2
+PASSES_EACH = 3
 """Over the forget rows, in one over the kept rows."""
 REFERENCE_RATE, REFERENCE_SIZE = 1e-5, 7e9
 """Published for 7-8 billion parameters. Smaller models need larger rates: about the power below, from 1e6 up."""
@@ -119,10 +119,10 @@ def search(plan: Search, yardstick: Yardstick, folder: Path, say: Callable[[str]
         recipe = _recipe(plan, trial)
         began = time.monotonic()
         found = run_trial(recipe, yardstick, recipe.objective_name != REMOVING, folder)
-        best = found.best(yardstick.most_lost)
+        best = found.best(yardstick)
         trial.set_user_attr("seconds", time.monotonic() - began)
         trial.set_user_attr("found", found.to_json())
-        study.tell(trial, None if best is None else best.score(yardstick.most_lost), _state(best))
+        study.tell(trial, None if best is None else best.score(yardstick), _state(best))
         say(_line(trial, found, best))
     return _choice(study, plan, yardstick)
 
@@ -194,7 +194,7 @@ def _choice(study: optuna.Study, plan: Search, yardstick: Yardstick) -> Choice:
         last = study.get_trials()[-1].user_attrs.get("found", {}).get("stopped")
         raise InputError(f"No setting could be tried to its end; the last one: {last}")
     best = min(done, key=lambda trial: (trial.value, trial.number))
-    look = _trial(best.user_attrs["found"]).best(yardstick.most_lost)
+    look = _trial(best.user_attrs["found"]).best(yardstick)
     assert look is not None  # it was told with one
     recipe = _recipe(plan, optuna.Trial(study, best._trial_id))
     train = {name: value for name, value in recipe.train.items() if name != "save_strategy"}

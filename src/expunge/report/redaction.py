@@ -1,6 +1,7 @@
 """Hiding what a shared report must not show. Done once, before anything is put on the page.
 
-Hidden are the texts of forget sets, and every name that a user chose and that may be a person's: of files, folders,
+Hidden are the texts of forget sets, what a model says on other sets unless it is their own answer (an unlearned model
+may say a forgotten name anywhere), and every name that a user chose and that may be a person's: of files, folders,
 models and runs. Settings are shown only where their texts are known to name a method. Numbers stay.
 """
 
@@ -69,7 +70,7 @@ def _model(model: RunResult, name: str, hide: Hide) -> RunResult:
         model,
         name=name,
         results=_results(model.results, hide),
-        examples=tuple(_example(e, hide) if model.kind(e.set) == "forget" else e for e in model.examples),
+        examples=tuple((_example if model.kind(e.set) == "forget" else _said)(e, hide) for e in model.examples),
         recipe=_settings(model.recipe, hide),
         environment=_settings(model.environment, hide),
         missing={_file(file): why for file, why in model.missing.items()},
@@ -79,6 +80,12 @@ def _model(model: RunResult, name: str, hide: Hide) -> RunResult:
 def _example(example: Example, hide: Hide) -> Example:
     generation = None if example.generation is None else hide(example.generation)
     return replace(example, question=hide(example.question), answer=hide(example.answer), generation=generation)
+
+
+def _said(example: Example, hide: Hide) -> Example:
+    if example.generation is None or example.generation.strip() == example.answer.strip():
+        return example
+    return replace(example, generation=hide(example.generation))
 
 
 def _results(results: Results, hide: Hide) -> Results:

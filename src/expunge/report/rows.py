@@ -85,7 +85,7 @@ def losses(evidence: Mapping[str, Any]) -> list[str]:
     """What was lost of what must stay, a line for each set."""
     lost = {"rows that must stay": evidence.get("utility_loss"), **(evidence.get("lost_on_others") or {})}
     return [
-        f"Utility lost on {what}: {one['value']:.1%} (95 % interval {one['ci95'][0]:.1%} to {one['ci95'][1]:.1%})."
+        f"Utility lost on {what}: {one['value']:z.1%} (95 % interval {one['ci95'][0]:z.1%} to {one['ci95'][1]:z.1%})."
         for what, one in lost.items()
         if one
     ]

@@ -22,6 +22,6 @@ def bars(title: str, shown: bool) -> Iterator[Report]:
         def report(stage: str, done: int, of: int) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(f"{title}: {stage}", total=of)
-            progress.update(tasks[stage], completed=done)
+            progress.update(tasks[stage], completed=done, total=of)
 
         yield report
