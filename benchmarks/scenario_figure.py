@@ -1,9 +1,10 @@
 """A scenario's figure: what its page draws, a line for each method over the tasks, or a bar for each.
 
-    python benchmarks/scenario_figure.py docs/images/muse.svg benchmarks/results/scenarios/muse-0.json
+    python benchmarks/scenario_figure.py benchmarks/results/scenarios/muse-0.json --figure docs/images/muse.svg
 
 Takes the `table.json` of one or more runs of `expunge scenario NAME`, which differ in their seed: drawn are means, with
-the lowest and the highest. `--table` prints the means of the page's table as Markdown instead.
+the lowest and the highest, or with a bar's 95 % interval where there is one seed. `--table` prints the means of the
+page's table as Markdown.
 """
 
 import argparse
@@ -14,22 +15,23 @@ from expunge.scenarios import SCENARIOS
 
 
 def read(files):
-    """The scenario, and values by method and metric, one for each seed."""
-    found, names = {}, set()
+    """The scenario, values by method and metric, one for each seed, and the last seed's intervals likewise."""
+    found, intervals, names = {}, {}, set()
     for file in files:
         table = json.loads(Path(file).read_text(encoding="utf-8"))
         names.add(table["scenario"])
         for row in table["rows"]:
             found.setdefault(row["method"], {}).setdefault(row["metric"], []).append(row["value"])
+            intervals[row["method"], row["metric"]] = row["ci95"]
     (name,) = names
-    return SCENARIOS[name], found
+    return SCENARIOS[name], found, intervals
 
 
 def mean(values):
     return sum(values) / len(values)
 
 
-def draw(scenario, found, file):
+def draw(scenario, found, intervals, file):
     """A panel for each metric that is drawn."""
     import matplotlib
 
@@ -37,8 +39,10 @@ def draw(scenario, found, file):
     matplotlib.rcParams.update({"svg.hashsalt": scenario.name, "svg.fonttype": "none", "font.size": 10})
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(scenario.drawn), figsize=(11, 4), layout="constrained")
-    for panel, metric in zip(panels, scenario.drawn, strict=True):
+    measured = {key.partition("@")[0] for metrics in found.values() for key in metrics}
+    drawn = [metric for metric in scenario.drawn if metric in measured]
+    figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 3.6), layout="constrained")
+    for panel, metric in zip(panels, drawn, strict=True):
         panel.set_title(scenario.labels[metric], loc="left", fontsize=9)
         followed = {m: points for m in found if (points := curve(found[m], metric))}
         for number, (method, points) in enumerate(followed.items()):
@@ -52,7 +56,10 @@ def draw(scenario, found, file):
         shown = [method for method in found if metric in found[method]]
         for at, method in enumerate(shown):
             values = found[method][metric]
-            spread = [[mean(values) - min(values)], [max(values) - mean(values)]]
+            low, high = min(values), max(values)
+            if len(values) == 1 and intervals[method, metric]:
+                low, high = intervals[method, metric]
+            spread = [[max(0, mean(values) - low)], [max(0, high - mean(values))]]
             panel.barh(at, mean(values), 0.6, xerr=spread, color="C0", error_kw={"elinewidth": 1})
         panel.set_yticks(range(len(shown)), shown)
         panel.invert_yaxis()
@@ -82,15 +89,15 @@ def print_table(scenario, found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", help="the SVG file to write")
     parser.add_argument("tables", nargs="+", help="table.json of each seed")
-    parser.add_argument("--table", action="store_true", help="print a table in place of drawing")
+    parser.add_argument("--figure", help="draw it here, as SVG")
+    parser.add_argument("--table", action="store_true", help="print the means")
     given = parser.parse_args()
-    scenario, found = read(given.tables)
+    scenario, found, intervals = read(given.tables)
+    if given.figure:
+        draw(scenario, found, intervals, given.figure)
     if given.table:
         print_table(scenario, found)
-    else:
-        draw(scenario, found, given.figure)
 
 
 if __name__ == "__main__":

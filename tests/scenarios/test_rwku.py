@@ -103,3 +103,10 @@ def test_the_small_form_by_its_command(expunge, tmp_path):
     expunge("scenario", NAME, "--small", "--quiet", "--out", tmp_path)
     value = {key: row["value"] for key, row in read_table(tmp_path, NAME).items()}
     assert set(value) == {(method, metric) for method in ("target model", *rwku.METHODS) for metric in rwku.LABELS}
+    for probes in ("forget_level1", "forget_level2", "neighbor_level1", "neighbor_level2"):
+        assert value["target model", f"{probes}/rougeL_recall"] > 0.95
+    assert value["GA", "forget_level1/rougeL_recall"] < 0.8
+    assert value["GA", "forget_level1/rougeL_recall"] < value["NPO", "forget_level1/rougeL_recall"]
+    assert value["GA", "mia_forget/loss"] > 2 * value["GA", "mia_retain/loss"]
+    for method in rwku.METHODS:
+        assert value[method, "neighbor_level2/rougeL_recall"] > 0.8

@@ -271,7 +271,7 @@ RWKU = Scenario(
         "probes of levels 1 and 2, not a hundred people whom a model of eight billion met in its pretraining.",
         "The texts to forget are those that the target has learned, not its own answers. Four of nine kinds of "
         "adversarial probe.",
-        "All methods make five passes at the learning rate 2e-4, untuned.",
+        "All methods make 15 passes at the learning rate 5e-4, untuned.",
         "DPO on pairs and in-context unlearning are not there.",
         *FULL_DIFFERS[2:],
     ),

@@ -39,8 +39,8 @@ LABELS = {
     "wmdp_chem/accuracy": "Right choices, chemistry (not unlearned)",
     "mmlu/accuracy": "Right choices, general knowledge",
 }
-SMALL_RMU = {"name": "RMU+EMBED", "layer": 2, "RMU.c": 6.5, "RMU.modules": ["down_proj"], "EMBED.weight": 100.0}
-SMALL_TRAINING: dict[str, Any] = {**TINY_UNLEARNING, "learning_rate": 1e-3, "num_train_epochs": 10, "use_cpu": True}
+SMALL_RMU = {"name": "RMU+EMBED", "layer": 1, "RMU.c": 30.0, "RMU.modules": ["down_proj"], "EMBED.weight": 10.0}
+SMALL_TRAINING: dict[str, Any] = {**TINY_UNLEARNING, "learning_rate": 3e-3, "num_train_epochs": 25, "use_cpu": True}
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -231,7 +231,7 @@ WMDP_SCENARIO = Scenario(
     differs=(
         "Two invented hazards and towns on rivers, 24 facts each, and a model of a million parameters that learned "
         "texts and questions by heart; not biology, cyber security, WikiText and MMLU, and seven billion parameters.",
-        "RMU at the third of four layers, in the paper the eighth of 32; weight and rate are for so small a model.",
+        "RMU at the second of four layers, in the paper the eighth of 32; weight and rate are for so small a model.",
         "The likeliest of four texts is the answer, in the paper the likeliest of four letters.",
         *FULL_DIFFERS[1:3],
         "One seed.",
