@@ -7,11 +7,21 @@ from expunge.scenarios.fictitious import FICTITIOUS
 from expunge.scenarios.hallucinations import HALLUCINATIONS
 from expunge.scenarios.harmful import HARMFUL
 from expunge.scenarios.medforget import MEDFORGET
+from expunge.scenarios.medforget_images import MEDFORGET_IMAGES
 from expunge.scenarios.people import PEOPLE_SCENARIO
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO, HARMFUL, COPYRIGHT, HALLUCINATIONS, MEDFORGET)
+    for scenario in (
+        FICTITIOUS,
+        CONTINUAL,
+        PEOPLE_SCENARIO,
+        HARMFUL,
+        COPYRIGHT,
+        HALLUCINATIONS,
+        MEDFORGET,
+        MEDFORGET_IMAGES,
+    )
 }
 
 __all__ = ["SCENARIOS", "Scenario", "Sources", "TableRow", "claim"]
