@@ -127,7 +127,7 @@ MEDFORGET_IMAGES = Scenario(
     summary="a vision-language model is to forget a patient's pictures: is what they stand for gone, can it still see?",
     paper="2512.09867",
     differs=(
-        "An invented world: 2 institutions, 3 patients each, 3 studies each with a picture of 28 pixels; and a LLaVA of "
+        "An invented world: 2 institutions, 3 patients each, 3 studies each with a picture of 28 pixels; a LLaVA of "
         "about a million parameters.",
         "One level, the patient.",
         "What was found is drawn in the picture, and who learned to read can read it there; everything else can only "
