@@ -24,6 +24,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 import tinymodels as tiny
 from expunge.data import Row, Turn
 from expunge.data.pictures import Picture
+from expunge.models import fingerprint_tokenizer
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{% for part in m['content'] %}"
@@ -156,3 +157,13 @@ def idefics(seed: int = 0):
 
 
 FAMILIES = {"llava": llava, "qwen2_5_vl": qwen, "idefics3": idefics}
+
+
+def opened(data: bytes) -> Image.Image:
+    """A picture of a file."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def same_processor(tokenizer, other) -> bool:
+    """Whether two tokenizers, and the processors beside them, are the same to fingerprints."""
+    return fingerprint_tokenizer(tokenizer) == fingerprint_tokenizer(other)

@@ -1,4 +1,4 @@
-"""MedForget's published layout, as rows of text."""
+"""MedForget's published layout, as rows with their images."""
 
 import json
 
@@ -6,14 +6,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import tinyvision as vision
+from expunge.data.pictures import Picture
 from expunge.errors import InputError
 from expunge.scenarios.medforget_data import read_published
+
+PICTURE = vision.png(0)
 
 
 def record(place, *questions):
     names = ("institution_id", "patient_id", "study_id", "section_name")
     return {
-        "image": {"bytes": b"png", "path": None},
+        "image": {"bytes": PICTURE, "path": None},
         "image_path": "/".join(place),
         "metadata": json.dumps([{"Question": q, "Answer": f"Answer to {q}"} for q in questions]),
         "hierarchy_metadata": json.dumps(dict(zip(names, place, strict=False))),
@@ -41,6 +45,7 @@ def test_every_question_is_a_row_and_siblings_are_named(published):
     )
     found = read_published(folder, "patient")
     assert [row.prompt for row in found["forget"]] == ["a?", "b?", "c?"]
+    assert all(row.turns[0].pictures == (Picture(PICTURE),) for part in found.values() for row in part)
     assert found["forget"][2].completion == "Answer to c?"
     assert [row.columns["node"] for row in found["forget"]] == ["h1 / p1 / s1"] * 2 + ["h1 / p1 / s2 / FINDINGS"]
     assert {row.columns["relation"] for row in found["forget"]} == {"forget"}
@@ -63,6 +68,7 @@ def test_what_is_not_as_published_is_named(published):
         ("metadata", "[{", r"row 0: column 'metadata' is not JSON"),
         ("metadata", "{}", r"row 0: column 'metadata' must be a JSON list"),
         ("metadata", '[{"Question": "a?"}]', r"row 0: .*'Question' and 'Answer'"),
+        ("image", {"bytes": b"png", "path": None}, r"row 0: column 'image': its picture cannot be read"),
         ("hierarchy_metadata", '{"institution_id": "h1"}', r"row 0: .*no 'patient_id'"),
     ):
         folder = published("study", forget=[{**whole, column: value}], retain=[whole])

@@ -7,6 +7,7 @@ from expunge.scenarios.fictitious import FICTITIOUS
 from expunge.scenarios.hallucinations import HALLUCINATIONS
 from expunge.scenarios.harmful import HARMFUL
 from expunge.scenarios.medforget import MEDFORGET
+from expunge.scenarios.medforget_images import MEDFORGET_IMAGES
 from expunge.scenarios.muse import MUSE_SCENARIO
 from expunge.scenarios.people import PEOPLE_SCENARIO
 from expunge.scenarios.rwku import RWKU
@@ -17,7 +18,8 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(FICTITIOUS, CONTINUAL, PEOPLE_SCENARIO),
         *(HARMFUL, COPYRIGHT, HALLUCINATIONS),
-        *(MUSE_SCENARIO, WMDP_SCENARIO, RWKU, MEDFORGET),
+        *(MUSE_SCENARIO, WMDP_SCENARIO, RWKU),
+        *(MEDFORGET, MEDFORGET_IMAGES),
     )
 }
 

@@ -6,7 +6,7 @@ forget set but knows the rest of the tree: what it can infer is nobody's to take
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from expunge.metrics import Example, Metric
 from expunge.metrics.bootstrap import mean_interval
 from expunge.metrics.facts import plain
 from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from expunge.data import Row
 
 Number = tuple[float, tuple[float, float] | None, int]
 """Value, 95 % interval, and how many rows it is of."""
@@ -56,6 +61,44 @@ MEASURED: dict[str, tuple[Metric, ...]] = {
 }
 """What is measured of a row, by its task; the first is its score."""
 LADDER = (EXACT, RANK)
+LONGEST_ANSWER = 32  # tokens; right ones have a third of that
+
+
+def measure(
+    model: "PreTrainedModel",
+    words: "PreTrainedTokenizerBase",
+    rows: "Sequence[Row]",
+    metrics: Mapping[str, tuple[Metric, ...]],
+) -> dict[str, list[float | None]]:
+    """Measure rows by their task.
+
+    Args:
+        model: that is asked.
+        words: its tokenizer.
+        rows: with their task as a column.
+        metrics: of each task.
+
+    Returns:
+        Each metric's value of every row, None where its task has not that metric.
+    """
+    from expunge.attacks.ask import ask
+
+    found: dict[str, list[float | None]] = {}
+    for task, its in metrics.items():
+        places = [i for i, row in enumerate(rows) if row.columns["task"] == task]
+        if not places:
+            continue
+        each = ask(model, words, [rows[i] for i in places], metrics=its, most_tokens=LONGEST_ANSWER)
+        for metric, measured in each.items():
+            column = found.setdefault(metric, [None] * len(rows))
+            for i, value in zip(places, measured.tolist(), strict=True):
+                column[i] = value
+    return found
+
+
+def scores(records: Records, values: Mapping[str, list[float | None]]) -> np.ndarray:
+    """Each row's score: what its task is scored by [n]."""
+    return np.array([values[MEASURED[record["task"]][0].name][i] for i, record in enumerate(records)], float)
 
 
 def number(values: np.ndarray) -> Number:

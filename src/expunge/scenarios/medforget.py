@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from expunge.files import write_json
+from expunge.metrics import Metric
 from expunge.scenarios.base import REPORT, Scenario, TableRow, learn_tiny, write_table
-from expunge.scenarios.hierarchy import LADDER, MEASURED, Number, by, gap, leak, number
+from expunge.scenarios.hierarchy import LADDER, MEASURED, Number, by, gap, leak, measure, number, scores
 from expunge.worlds.hospital import LEVELS, Level, Shape
 from expunge.worlds.new import TINY_UNLEARNING
 
@@ -41,9 +42,7 @@ METHODS: dict[str, tuple[str | dict[str, Any], dict[str, Any]]] = {
     "RESET": (REMOVAL, REMOVING),
 }
 """Objective and training settings of each method."""
-LONGEST_ANSWER = 32  # tokens; right ones have a third of that
 TARGET, RETAIN = "target model", "retain model"
-SCORE = {task: metrics[0].name for task, metrics in MEASURED.items()}
 
 
 def small(
@@ -123,7 +122,6 @@ def _unlearned(out: Path, level: Level, method: str, seed: int, quiet: bool) -> 
 
 def _measured(out: Path, level: Level, name: str, place: Path, seconds: float | None = None) -> dict[str, Any]:
     """What was measured of each row: by set and metric, one value or null for each."""
-    from expunge.attacks.ask import ask
     from expunge.data import load_rows
     from expunge.models import load_model
 
@@ -131,24 +129,12 @@ def _measured(out: Path, level: Level, name: str, place: Path, seconds: float | 
     if not file.is_file():
         model, words = load_model(place, device="cpu")
 
-        def values(part: str, ladder: bool = False) -> dict[str, list[float | None]]:
-            rows = load_rows(f"{out / 'world'}:{part}_{level}")
-            found: dict[str, list[float | None]] = {}
-            for task, metrics in MEASURED.items():
-                places = [i for i, row in enumerate(rows) if row.columns["task"] == task]
-                if not places:
-                    continue
-                asked = [rows[i] for i in places]
-                each = ask(model, words, asked, metrics=LADDER if ladder else metrics, most_tokens=LONGEST_ANSWER)
-                for metric, measured in each.items():
-                    column = found.setdefault(metric, [None] * len(rows))
-                    for i, value in zip(places, measured.tolist(), strict=True):
-                        column[i] = value
-            return found
+        def values(part: str, metrics: Mapping[str, tuple[Metric, ...]]) -> dict[str, list[float | None]]:
+            return measure(model, words, load_rows(f"{out / 'world'}:{part}_{level}"), metrics)
 
         file.parent.mkdir(exist_ok=True)
-        parts = {part: values(part) for part in ("forget", "retain", "holdout")}
-        write_json(file, parts | {"ladder": values("ladder", ladder=True), "seconds": seconds})
+        parts = {part: values(part, MEASURED) for part in ("forget", "retain", "holdout")}
+        write_json(file, parts | {"ladder": values("ladder", {"open": LADDER}), "seconds": seconds})
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -156,11 +142,6 @@ def _records(out: Path, part: str) -> list[Mapping[str, Any]]:
     from expunge.data import load_records
 
     return list(load_records(f"{out / 'world'}:{part}"))
-
-
-def _scores(records: Sequence[Mapping[str, Any]], values: Mapping[str, list[float | None]]) -> np.ndarray:
-    """Each row's score: what its task is scored by [n]."""
-    return np.array([values[SCORE[record["task"]]][i] for i, record in enumerate(records)], float)
 
 
 def _rows(
@@ -174,22 +155,22 @@ def _rows(
 def _numbers(out: Path, level: Level, measured: dict[str, Any], other: dict[str, Any]) -> dict[str, Number]:
     """Every number of a model at a level; `other` is measured of the retain model."""
     found: dict[str, Number] = {}
-    scores, rouge = {}, {}
+    score, rouge = {}, {}
     for part in ("forget", "retain", "holdout"):
         records = _records(out, f"{part}_{level}")
-        scores[part] = _scores(records, measured[part])
+        score[part] = scores(records, measured[part])
         rouge[part] = np.array([v for v in measured[part]["rougeL_recall"] if v is not None], float)
-        found[f"{part}/score"] = number(scores[part])
+        found[f"{part}/score"] = number(score[part])
         found[f"{part}/rougeL_recall"] = number(rouge[part])
         for columns in (("task",), ("level", "task")):
-            found |= {f"{part}/{key}": number(each) for key, each in by(columns, records, scores[part]).items()}
+            found |= {f"{part}/{key}": number(each) for key, each in by(columns, records, score[part]).items()}
         if part == "retain":  # what stands beside the forgotten node, and above it
-            found |= {f"retain/{key}": number(each) for key, each in by(("relation",), records, scores[part]).items()}
-    found["gap/score"] = gap(scores["retain"], scores["forget"])
+            found |= {f"retain/{key}": number(each) for key, each in by(("relation",), records, score[part]).items()}
+    found["gap/score"] = gap(score["retain"], score["forget"])
     found["gap/rougeL_recall"] = gap(rouge["retain"], rouge["forget"])
     records = _records(out, f"forget_{level}")
-    retain = _scores(records, other["forget"])
-    found |= {f"leak/{key}": each for key, each in leak(records, scores["forget"], retain).items()}
+    retain = scores(records, other["forget"])
+    found |= {f"leak/{key}": each for key, each in leak(records, score["forget"], retain).items()}
     given = np.array([record["probability"] for record in records])
     found |= {f"given/{key}": number(each) for key, each in by(("class",), records, given).items()}
     ladder = _records(out, f"ladder_{level}")

@@ -1,4 +1,4 @@
-"""MedForget's published layout (arXiv 2512.09867) as rows of text: the questions without their images.
+"""MedForget's published layout (arXiv 2512.09867) as rows: questions, each with its image.
 
     FOLDER/{level}_level/{forget,retain}_set_all.parquet
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data import Row, Turn, load_records
+from expunge.data.pictures import COLUMN, read_picture
 from expunge.errors import InputError
 from expunge.worlds.hospital import LEVELS, Level
 
@@ -59,11 +60,13 @@ def _rows(file: Path) -> Iterator[tuple[Place, Row]]:
         if missing := [name for name in IDS[:3] if not place.get(name)]:
             raise InputError(f"{where}: column 'hierarchy_metadata' has no {missing[0]!r}.")
         node = tuple(str(place[name]) for name in IDS if place.get(name))
+        image = record.get(COLUMN)
+        pictures = () if image is None else (read_picture(image, f"{where}: column {COLUMN!r}", file.parent),)
         for asked in _decoded(record, "metadata", list, where):
             if not isinstance(asked, Mapping) or not (asked.get("Question") and asked.get("Answer")):
                 raise InputError(f"{where}: column 'metadata' has an entry without 'Question' and 'Answer'.")
             columns = {"node": " / ".join(node), "ID": record.get("ID")}
-            yield node, Row((Turn("user", str(asked["Question"])),), str(asked["Answer"]), columns)
+            yield node, Row((Turn("user", str(asked["Question"]), pictures),), str(asked["Answer"]), columns)
 
 
 def _decoded(record: Mapping[str, Any], column: str, kind: type, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -55,19 +56,23 @@ def _modules(causal: PreTrainedModel, term: Term) -> Iterator[nn.Module]:
             yield named[name]
 
 
-def freeze_vision(model: PreTrainedModel, adapter: PeftConfig | None) -> None:
+def freeze_vision(model: PreTrainedModel, adapter: PeftConfig | None) -> PeftConfig | None:
     """Keep what sees pictures as it is: of a vision-language model only the language model is trained.
 
     Args:
         model: Of any kind; a language model is left as it is.
-        adapter: The configuration of a new adapter, if there is one: told to leave those parts out.
+        adapter: The configuration of a new adapter, if there is one.
+
+    Returns:
+        That configuration, with those parts left out.
     """
     if not sees(model.config):
-        return
+        return adapter
     for parameter in vision_parameters(model):
         parameter.requires_grad_(False)
     if isinstance(adapter, LoraConfig) and adapter.exclude_modules is None:
-        adapter.exclude_modules = rf"({'|'.join(map(re.escape, vision_modules(model)))}).*"
+        return replace(adapter, exclude_modules=rf"({'|'.join(map(re.escape, vision_modules(model)))}).*")
+    return adapter
 
 
 def with_adapter(model: PreTrainedModel, config: PeftConfig, place: str | None) -> PeftModel:

@@ -32,6 +32,7 @@ from expunge.models import (
     output_head,
     packs_rows,
     save_tokenizer,
+    sees,
 )
 from expunge.objectives import Objective, Term
 from expunge.runs import CACHES, TEMPORARY, TRAIN_LOG
@@ -166,7 +167,7 @@ class UnlearningTrainer(Stepper):
         # below a new adapter: its tensors are not the target's
         self.target_fingerprint = fingerprint(causal_model(model)) if args.process_index == 0 else None
         if not args.train_vision:
-            freeze_vision(causal_model(model), peft_config)
+            peft_config = freeze_vision(causal_model(model), peft_config)
         adapter = deepcopy(peft_config)  # as it was given: PEFT spells the layers out
         if peft_config is not None:
             model = with_adapter(model, peft_config, place)
@@ -362,8 +363,14 @@ class UnlearningTrainer(Stepper):
         self.accelerator.wait_for_everyone()  # the others have written their part of it
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        model = model or self.model
         with readable(resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if isinstance(model, PreTrainedModel) and sees(model.config) and not self.is_fsdp_enabled:
+                # Their weights are saved under other names than they have: transformers' trainer would find none.
+                whole = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)
+                model.load_state_dict(whole.state_dict())
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with readable(checkpoint):

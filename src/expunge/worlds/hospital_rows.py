@@ -14,7 +14,7 @@ it; and with four choices, with some of that before it, so that questions with c
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -79,18 +79,10 @@ class Rows:
 
     def _row(self, fact: Fact, task: Task, of: Cut | None) -> Record:
         words, mine = WORDS[fact.attribute], self.world.values[fact]
-        options, form = list(range(self.shape.values)), words.answer if task == "open" else "{}"
-        asked = question = words.question.format(**self._names[fact.node[:3]])
-        if task == "cloze":
-            asked = self._header(fact.node, len(HEADER)) + words.cloze
-        if task == "choice":
-            options = self._options(fact)
-            told = random.Random(f"{self.world.seed}/{fact.node}/header").randrange(len(HEADER) + 1)
-            asked = self._header(fact.node, told) + CHOICES.format(
-                question=question, options=", ".join(words.values[i] for i in options)
-            )
+        form = words.answer if task == "open" else "{}"
+        options = self._options(fact) if task == "choice" else list(range(self.shape.values))
         row: Record = {
-            "question": asked,
+            "question": self._asked(fact, task, options),
             "answer": form.format(words.values[mine]),
             "fact": words.values[mine],
             "perturbed_answer": [form.format(words.values[i]) for i in options if i != mine],
@@ -105,6 +97,18 @@ class Rows:
         given = self.world.given(fact, of)
         among = sum((given[i] for i in options), Fraction(0))
         return row | {"relation": of.relation(fact.node), "probability": float(given[mine] / among)}
+
+    def _asked(self, fact: Fact, task: Task, options: Sequence[int]) -> str:
+        """What is asked for a fact, with these values to choose from."""
+        words = WORDS[fact.attribute]
+        question = words.question.format(**self._names[fact.node[:3]])
+        if task == "cloze":
+            return self._header(fact.node, len(HEADER)) + words.cloze
+        if task == "choice":
+            told = random.Random(f"{self.world.seed}/{fact.node}/header").randrange(len(HEADER) + 1)
+            choices = CHOICES.format(question=question, options=", ".join(words.values[i] for i in options))
+            return self._header(fact.node, told) + choices
+        return question
 
     def _options(self, fact: Fact) -> list[int]:
         """The right value and others, drawn from all others alike, in any order: they tell nothing of the right one."""
