@@ -3,8 +3,8 @@
     python benchmarks/process.py [--model M --data SPEC --forget-split forget10] [--json OUT]
 
 Wall time of processes of their own, from the start of the interpreter; the two sides of the evaluation take turns. The
-plain side is `eval.py`'s: a pass per metric and answer column, and answers by `model.generate`; the backward passes of
-mia_gradnorm are the same on both sides. Without --model and --data, the embedded example is written and a tiny model
+plain side is `eval.py`'s: a pass per metric and answer column, answers by `model.generate`, and for mia_gradnorm a
+backward pass for each row. Without --model and --data, the embedded example is written and a tiny model
 learns it first.
 """
 
@@ -105,9 +105,9 @@ def plain(model_path, data, forget_split):
                     for row, text in pairs
                 ]
             if "gradient" in metric.needs:
-                encoded = [encode(tokenizer, row) for row in rows]
+                end = end_of_turn(tokenizer)
                 values[f"{spec.name}/{metric.name}"] = [
-                    norm for _, norm in gradient_norms(model, encoded, range(len(rows)), end_of_turn(tokenizer))
+                    norm for row in rows for [(_, norm)] in gradient_norms(model, [encode(tokenizer, row)], [0], end)
                 ]
     print(len(values), "columns")
 

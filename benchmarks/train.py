@@ -163,7 +163,7 @@ def run(side, shape, objective, data, vocabulary, pipe):
         losses = plain_losses(train(model, objective, rows, LEARNING_RATE, WEIGHT_DECAY, layer), turns)
     seconds, step = sum(turns.seconds) / len(cuts), statistics.median(turns.seconds[: len(cuts)])
     tokens = sum(len(row.ids) for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
-    predicted = sum(row.completion_tokens for cut in cuts for part in cut.values() for row in part.rows) / len(cuts)
+    predicted = sum(predicted_tokens(trainer.objective, cut) for cut in cuts) / len(cuts)
     peak = peak_mib(torch)
     flops = useful_flops(model, RMU_LAYER[shape] if "RMU" in objective else None, tokens, predicted)
     sizes = {"peak": peak, "loaded": loaded, "tokens": tokens, "flops": flops}
@@ -184,6 +184,17 @@ def batches(trainer, epoch):
         yield trainer.encoded.batch(keys)
 
 
+def predicted_tokens(objective, cut):
+    """How many tokens the objective looks at the logits of: the completions', or all but each row's first (ME)."""
+    from expunge.training.loss import sources, whole
+
+    return sum(
+        len(row.ids) - 1 if whole(objective, source) else row.completion_tokens
+        for source in sources(objective)
+        for row in cut[source[0]].rows
+    )
+
+
 def body_parameters(model):
     return sum(p.numel() for p in model.model.layers.parameters())
 
@@ -191,8 +202,8 @@ def body_parameters(model):
 def useful_flops(model, layer, tokens, predicted):
     """Of the matrix products with weights in a step, padding and recomputation left out.
 
-    Two per weight and token forward, four backward; the head at predicted tokens alone. Where the objective stops at a
-    layer, forward up to it, backward through the three that are trained.
+    Two per weight and token forward, four backward; the head at the tokens whose logits are asked for. Where the
+    objective stops at a layer, forward up to it, backward through the three that are trained.
     """
     body = body_parameters(model)
     if layer is None:

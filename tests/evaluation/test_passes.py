@@ -20,7 +20,10 @@ from expunge.models.packing import packing
 
 
 class Counter:
-    """Counts what goes through a model's decoder: tokens of teacher-forced passes, and prompts answered."""
+    """Counts what goes through a model's decoder: tokens of teacher-forced passes, and prompts answered.
+
+    Reading token ids keeps `torch.func` from batching gradients, so that each row is seen.
+    """
 
     def __init__(self, model) -> None:
         self.scored = 0

@@ -204,7 +204,8 @@ def _evaluate_one(
             stop = stop_tokens(loaded, words, setting.style)
             measured = _measured(loaded, words, setting, work, title, store, precision)
             del loaded  # a model that was read from a path leaves room for vLLM and the judges
-            gc.collect()
+            if setting.vllm is not None or setting.judges:
+                gc.collect()
             if setting.vllm is not None:
                 wanted = range(len(work.prompts))
                 measured.answers.update(vllm_answers(setting.vllm, check_readable(model), work.prompts, wanted, stop))

@@ -95,8 +95,8 @@ def run_plan(
         without = [i for i in plan.gradients if i not in measured.gradients]
         mine = processes.share([[i] for i in without], [len(plan.scored[i].ids) for i in without])
         with computing_in(precision, model.device):
-            for i, norm in gradient_norms(model, plan.scored, mine, end_of_turn(tokenizer)):
-                take("gradients", measured.gradients, Measured(gradients={i: norm}), len(plan.gradients))
+            for norms in gradient_norms(model, plan.scored, mine, end_of_turn(tokenizer)):
+                take("gradients", measured.gradients, Measured(gradients=dict(norms)), len(plan.gradients))
         wanted = range(len(plan.prompts)) if generating else ()
         progress("generating", len(measured.answers), len(wanted))
         unanswered = [i for i in wanted if i not in measured.answers]
