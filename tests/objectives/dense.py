@@ -172,7 +172,7 @@ def distill(d):
 
 def reset(d, level, hinge=0.2):
     nll = [-row.mean() for row in d.logp("forget")]
-    return hinge * torch.stack([level - value if value < level else 0 * value for value in nll]).mean()
+    return hinge / 2 * torch.stack([(level - value) ** 2 if value < level else 0 * value for value in nll]).mean()
 
 
 def embed(d, layer):

@@ -70,7 +70,7 @@ BY_HAND = {
     # 0 at the first two tokens; 0.6 ln(0.6/0.8) + 0.4 ln(0.2/0.1) at the third
     "DISTILL": ({}, (0.6 * math.log(0.75) + 0.4 * LN2) / 3),
     # nats a token: ln 2, and ln 10, which is above the level and counts no more
-    "RESET": ({"level": 2.0, "hinge": 0.5}, 0.5 * (2 - LN2) / 2),
+    "RESET": ({"level": 2.0, "hinge": 0.5}, 0.5 / 2 * (2 - LN2) ** 2 / 2),
     "GD": ({}, 0.6019864),
     # 1/4 ln(1/2) + 1/2 ln 2 + 0 = ln 2 / 4 at the first token, 0 at the second
     "KL": ({}, 0.0866434),
@@ -111,7 +111,8 @@ def test_reset_takes_each_rows_own_level_where_none_is_given():
     probabilities, targets = FORGET
     view = single_batch(torch.tensor(probabilities).log()[range(3), targets], LENGTHS["forget"])
     view = replace(view, level=torch.tensor([2.0, 3.0]))  # nats a token: ln 2, and ln 10
-    assert float(TERMS["RESET"]().loss(Views({"forget": view}))) == pytest.approx(0.2 * (5 - LN2 - LN10) / 2, rel=1e-5)
+    expected = 0.1 * ((2 - LN2) ** 2 + (3 - LN10) ** 2) / 2
+    assert float(TERMS["RESET"]().loss(Views({"forget": view}))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_levels_are_control_values_of_the_same_rank():

@@ -194,6 +194,24 @@ def test_an_epoch_is_one_pass_over_the_retain_set_and_some_steps_have_forget_row
     assert max(counts) - min(counts) <= 5  # the last step of an epoch is short, and its place in the draw goes by
 
 
+def test_in_the_first_pass_after_a_reset_the_hinge_rests(tokenizer, tmp_path):
+    def passes(epochs, **options):
+        args = runs.arguments(tmp_path, batch=2, num_train_epochs=epochs, learning_rate=1e-9)
+        objective = build_objective("RESET", {"every": 2, **options})
+        unseen = {} if "level" in options else {"holdout": UNSEEN}
+        sets = tiny.FORGET, tiny.RETAIN, tokenizer
+        anchor = "fresh" if options["reset"] else None
+        model = runs.target(tokenizer)
+        run = UnlearningTrainer(model, args, *sets, objective=objective, anchor=anchor, **unseen)
+        plan, steps = run.pairing, range(len(tiny.RETAIN))
+        return [any(plan.forget_row(epoch, i) is not None for i in steps) for epoch in range(epochs)]
+
+    assert passes(3, reset=0.5) == [False, True, True]
+    assert passes(3, reset=0.0) == [True, True, True], "nothing was reset"
+    assert passes(3, reset=0.5, level=7.0) == [True, True, True], "the level is not the model's"
+    assert passes(1, reset=0.5) == [True], "there is no other pass"
+
+
 def test_steps_without_forget_rows_count_none(tokenizer, tmp_path):
     objective = build_objective("RESET", {**OPTIONS, "every": 3, "reset": 0.0})
     args = runs.arguments(tmp_path, batch=2, num_train_epochs=2)
@@ -253,7 +271,7 @@ def test_a_forget_row_is_held_at_the_level_of_rows_never_seen(tokenizer, tmp_pat
     run.train()
     assert list(run.control_levels.now) == [(i,) for i in range(5)]
     torch.testing.assert_close(torch.tensor(list(run.control_levels.now.values())), expected, atol=2e-3, rtol=0)
-    hinge = 0.5 * (expected - mine).relu().mean()
+    hinge = 0.25 * (expected - mine).relu().square().mean()
     logged = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["terms"]["RESET"]
     assert hinge > 0.1
     assert logged == pytest.approx(float(hinge), abs=2e-3)
@@ -274,7 +292,7 @@ def nats_a_token(model, rows):
 
 def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_path):
     def trainer(folder):
-        options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+        options = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
         args = runs.arguments(folder, batch=2, **options)
         objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0})
         sets = tiny.FORGET, tiny.RETAIN, tokenizer
@@ -284,9 +302,9 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
     whole.train()
     steps = -(-len(tiny.RETAIN) // 2)
     assert steps >= 2
-    first, second = whole.control_levels.means
+    first, second = whole.control_levels.means  # of the second pass and the third: the first has no forget rows
     assert first != second
-    copy_killed(tmp_path / "whole", tmp_path / "killed", steps + 1)
+    copy_killed(tmp_path / "whole", tmp_path / "killed", 2 * steps + 1)
     resumed = trainer(tmp_path / "killed")
     resumed.train(resume_from_checkpoint=True)
     assert resumed.control_levels.means == [first, second]

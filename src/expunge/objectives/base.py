@@ -178,6 +178,11 @@ class Term:
         return None
 
     @property
+    def rests_at_first(self) -> bool:
+        """Whether of several such passes the first one has no forget rows."""
+        return False
+
+    @property
     def trained_layers(self) -> tuple[int, ...] | None:
         """Decoder layers to train, all others frozen; None: the whole model."""
         return None

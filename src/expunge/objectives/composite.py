@@ -53,6 +53,11 @@ class Objective:
         return next((part.term.forget_every for part in self.terms if part.term.forget_every), None)
 
     @property
+    def rests_at_first(self) -> bool:
+        """Whether of several passes over the retain set the first one has no forget rows."""
+        return any(part.term.rests_at_first for part in self.terms)
+
+    @property
     def weights(self) -> dict[str, float]:
         """Each term's weight by its name, at the start of training."""
         return {part.name: part.weight for part in self.terms}

@@ -16,7 +16,7 @@ TINY = 1e-9  # of all that goes in: a direction that has less is used by nobody,
 
 @dataclass(frozen=True)
 class RESET(Term):
-    """hinge * row mean of max(0, level - nll_f / T): forget rows as unlikely as rows never seen, and no further.
+    """hinge/2 * row mean of max(0, level - nll_f / T)^2: forget rows as unlikely as rows never seen, and no further.
 
     Before the first step every chosen matrix W goes back towards an anchor, fresh initial weights or those of an anchor
     model: as by (1 - reset) W + reset W_anchor (shrink and perturb), or along what forget rows put in. Then the retain
@@ -52,12 +52,17 @@ class RESET(Term):
     def forget_every(self) -> int:
         return self.every
 
+    @property
+    def rests_at_first(self) -> bool:
+        """Levels of a model that was just reset say nothing: they fall by nats in the first pass."""
+        return self.level is None and self.reset != 0
+
     def loss(self, views: Views) -> Tensor:
         level = views.forget.level if self.level is None else self.level
         if level is None:
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
         mean_nll = views.forget.nll / views.forget.lengths
-        return views.forget.row_mean(self.hinge * F.relu(level - mean_nll))
+        return views.forget.row_mean(self.hinge / 2 * F.relu(level - mean_nll).square())
 
 
 def towards(weight: Tensor, anchor: Tensor, reset: float, retain: Tensor, forget: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from expunge.models.batching import by_length
 from expunge.objectives import RESET, Objective, log_probability
 from expunge.objectives.reset import unseen_levels
 from expunge.training.batching import Key
+from expunge.training.batching.pairing import RetainLed
 from expunge.training.bigrams import Bigrams
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ class ControlLevels(TrainerCallback):
 
     The forget set comes to be as likely as rows that were never seen, and which of its rows are the easier ones by
     nature stays (see `unseen_levels`; a row's hardness is its negative log-likelihood under the bigrams of the retain
-    set). While the retain set is learned again the levels change by nats, so they are taken anew.
+    set). While the retain set is learned again the levels change by nats, so they are taken anew; most of all in the
+    first pass after a reset, which therefore has no forget rows.
 
     Attributes:
         now: Levels of the forget rows, by key.
-        means: Of the levels of each epoch so far; saved with each checkpoint.
+        means: Of the levels of each epoch so far that has forget rows; saved with each checkpoint.
     """
 
     def __init__(self, trainer: "UnlearningTrainer") -> None:
@@ -52,8 +54,9 @@ class ControlLevels(TrainerCallback):
         self.means, self.now = saved["means"], {(i,): level for i, level in enumerate(saved["now"])}
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        epoch = int(state.epoch or 0)
-        if len(self.means) > epoch:  # a run is resumed within the epoch
+        first = self._trainer.pairing.first if isinstance(self._trainer.pairing, RetainLed) else 0
+        turn = int(state.epoch or 0) - first
+        if turn < 0 or len(self.means) > turn:  # no forget rows yet, or a run is resumed within the epoch
             return
         if not self._rows[0]:
             self._prepare()

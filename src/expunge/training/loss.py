@@ -108,7 +108,7 @@ def compute(
             if term.needs.reference == "nll":
                 nll = _given(reference).nll(view, batch[view].keys).to(values.device, non_blocking=True)
                 named[view] = replace(named[view], reference=nll)
-            if levels and view == "forget":
+            if levels is not None and view == "forget":
                 level = torch.tensor([levels[key] for key in batch[view].keys]).to(values.device, non_blocking=True)
                 named[view] = replace(named[view], level=level)
         views[part.name] = Views(named)

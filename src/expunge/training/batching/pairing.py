@@ -74,11 +74,13 @@ class RetainLed(Pairing):
         rows_per_step: Over all micro-batches and processes.
         steps: Of an epoch.
         every: Of so many steps, the last one has a forget row for each of its retain rows.
+        first: The first epoch with forget rows.
     """
 
     rows_per_step: int = 1
     steps: int = 1
     every: int = 1
+    first: int = 0
 
     @property
     def rows(self) -> int:
@@ -91,7 +93,7 @@ class RetainLed(Pairing):
         """None comes twice before all came once."""
         place = int(_places(self.seed, epoch, self.retain)[index])
         step = epoch * self.steps + place // self.rows_per_step
-        if (step + 1) % self.every:
+        if (step + 1) % self.every or epoch < self.first:
             return None
         drawn = step // self.every * self.rows_per_step + place % self.rows_per_step
         return int(_permutation(self.seed, FORGET, drawn // self.forget, self.forget)[drawn % self.forget])

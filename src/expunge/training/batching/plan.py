@@ -95,7 +95,8 @@ def _pairing(objective: Objective, args: UnlearningConfig, forget: int, retain: 
             f"{objective.name} passes over the retain set: leave it out."
         )
     steps = args.rows_per_step, args.steps_per_epoch(retain), every
-    return RetainLed(args.seed, forget, retain, 0, 0, *steps)
+    first = int(objective.rests_at_first and args.epochs(retain) > 1)
+    return RetainLed(args.seed, forget, retain, 0, 0, *steps, first)
 
 
 def _windows(
