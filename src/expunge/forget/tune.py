@@ -23,7 +23,7 @@ SUPPRESSING = ("NPO", "ME")
 REMOVING = "RESET"
 MOST_PASSES = 15
 """Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
-PASSES_EACH = 3
+PASSES_EACH = 2
 """Over the forget rows, in one over the kept rows."""
 REFERENCE_RATE, REFERENCE_SIZE = 1e-5, 7e9
 """Published for 7-8 billion parameters. Smaller models need larger rates: about the power below, from 1e6 up."""
