@@ -14,8 +14,8 @@ from expunge.forget.anchors import SOURCE, WORLD, subjects, with_name
 from expunge.forget.controls import controls
 
 MOST_CHECKED = 40
-ASIDE = 5
-"""Of the subjects of recovered rows, one in so many is set aside."""
+ASIDE, LEAST_SUBJECTS = 8, 5
+"""Of the subjects of recovered rows, one in so many is set aside: what is set aside is what is lost. Of fewer, none."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _aside(recovered: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
     """
     order = sorted({row.columns[SOURCE] for row in recovered if not row.columns[SOURCE].startswith(WORLD)})
     random.Random(seed).shuffle(order)
-    apart = set(order[: len(order) // ASIDE])
+    apart = set(order[: max(1, len(order) // ASIDE)]) if len(order) >= LEAST_SUBJECTS else set()
     kept = [row for row in recovered if row.columns[SOURCE] not in apart]
     return kept, spread([row for row in recovered if row.columns[SOURCE] in apart], MOST_CHECKED)
 

@@ -23,7 +23,7 @@ SUPPRESSING = ("NPO", "ME")
 REMOVING = "RESET"
 MOST_PASSES = 15
 """Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
-PASSES_EACH = 3
+PASSES_EACH = 2
 """Over the forget rows, in one over the kept rows."""
 REFERENCE_RATE, REFERENCE_SIZE = 1e-5, 7e9
 """Published for 7-8 billion parameters. Smaller models need larger rates: about the power below, from 1e6 up."""
@@ -33,8 +33,8 @@ AROUND = 2.0
 """The search goes from a rate so many times smaller to one so many times larger."""
 WEIGHTS = (0.05, 1.0)
 FIRST_WEIGHTS = {"ME": 0.1, "NPO": 0.3}
-PATIENCE = 3
-"""The search ends after so many trials of which none was better than those before."""
+PATIENCE = 2
+"""Each objective tried once, the search ends after so many trials of which none was better than those before."""
 RESETS = (0.5, 0.7, 0.85)
 CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
 RESET_STEPS, RESET_FACTOR = 400, 7.0
@@ -137,8 +137,8 @@ def _next(study: optuna.Study, plan: Search) -> optuna.Trial | None:
         return optuna.Trial(study, begun[0]._trial_id)
     spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in done)
     best = min((trial.value for trial in done if trial.value is not None), default=None)
-    since = next((len(done) - 1 - at for at, trial in enumerate(done) if trial.value == best), 0)
-    if since >= PATIENCE:
+    at = next((at for at, trial in enumerate(done) if trial.value == best), 0)
+    if len(done) - 1 - max(at, len(plan.objectives) - 1) >= PATIENCE:
         return None
     if len(done) >= plan.trials or (done and plan.minutes is not None and spent >= 60 * plan.minutes):
         return None
