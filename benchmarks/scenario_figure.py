@@ -9,6 +9,7 @@ page's table as Markdown.
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 from expunge.scenarios import SCENARIOS
@@ -43,7 +44,7 @@ def draw(scenario, found, intervals, file):
     drawn = [metric for metric in scenario.drawn if metric in measured]
     figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 3.6), layout="constrained")
     for panel, metric in zip(panels, drawn, strict=True):
-        panel.set_title(scenario.labels[metric], loc="left", fontsize=9)
+        panel.set_title(textwrap.fill(scenario.labels[metric], 120 // len(drawn)), loc="left", fontsize=9)
         followed = {m: points for m in found if (points := curve(found[m], metric))}
         for number, (method, points) in enumerate(followed.items()):
             low, high = ([end(values) for values in points.values()] for end in (min, max))

@@ -8,7 +8,8 @@ import yaml
 
 from expunge.data import configurations, load_rows
 from expunge.scenarios import SCENARIOS, muse
-from expunge.worlds.news import FOLDS, news_world, write_layout
+from expunge.worlds.layout import write_layout
+from expunge.worlds.news import FOLDS, news_world
 from scenarios.layouts import read_table
 
 NAME = "muse"

@@ -7,7 +7,7 @@ from expunge.errors import InputError
 from expunge.scenarios import rwku
 from expunge.scenarios.rwku import REJECTION, read
 from expunge.worlds.celebrities import celebrity_world
-from expunge.worlds.news import write_layout
+from expunge.worlds.layout import write_layout
 from scenarios.layouts import read_table
 
 NAME = "rwku"

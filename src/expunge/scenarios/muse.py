@@ -85,7 +85,8 @@ def small(
         methods: of the table.
         folded: those of them that forget more folds.
     """
-    from expunge.worlds.news import news_world, write_layout
+    from expunge.worlds.layout import write_layout
+    from expunge.worlds.news import news_world
 
     data, target, retain_model = (out / name for name in ("news", "target", "retain"))
     if not data.is_dir():

@@ -75,7 +75,7 @@ OF_METHOD: dict[str, dict[str, Any]] = {
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
     """Run the small form; run again in the same folder, it goes on where it was."""
     from expunge.worlds.celebrities import celebrity_world
-    from expunge.worlds.news import write_layout
+    from expunge.worlds.layout import write_layout
 
     data = out / "rwku"
     if not data.is_dir():

@@ -2,12 +2,8 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from expunge.files import whole_folder, write_jsonl
 from expunge.worlds import pools
 
 Record = dict[str, Any]
@@ -63,25 +59,6 @@ def news_world(seed: int) -> dict[str, list[Record]]:
         rows[f"sust/forget_{k}"] = [*map(_article, folds[k - 1])]
         rows[f"scal/forget_{k}"] = [_article(one) for fold in folds[:k] for one in fold]
     return rows
-
-
-def write_layout(folder: Path, rows: Mapping[str, Sequence[Record]]) -> None:
-    """Write rows by `configuration/split` as a folder whose README.md declares them, as data sets of the Hub do.
-
-    Args:
-        folder: To be made; one that is there is left as it is.
-        rows: To write.
-    """
-    configurations: dict[str, list[dict[str, str]]] = {}
-    with whole_folder(folder) as part:
-        for name, records in rows.items():
-            configuration, _, split = name.partition("/")
-            (part / configuration).mkdir(exist_ok=True)
-            write_jsonl(part / f"{name}.jsonl", records)
-            configurations.setdefault(configuration, []).append({"split": split, "path": f"{name}.jsonl"})
-        declared = [{"config_name": name, "data_files": files} for name, files in configurations.items()]
-        front = yaml.safe_dump({"configs": declared}, sort_keys=False)
-        (part / "README.md").write_text(f"---\n{front}---\n", encoding="utf-8")
 
 
 def _facts(person: str, rng: random.Random) -> dict[str, str]:
