@@ -4,7 +4,7 @@
 
 Without --model and --data, the embedded example is written and a tiny model learns it first (a minute or two). Both
 sides tokenise, score and generate; seconds are CPU time of this process on one thread. The backward passes of
-mia_gradnorm are left out on both sides: they cost the same.
+mia_gradnorm are left out on both sides: process.py has them.
 
 The plain side: one pass per metric and answer column, rows in dataset order, fixed batches padded to their longest row,
 full logits; greedy answers once per row with `model.generate`, dataset order, fixed batches. (Released code often

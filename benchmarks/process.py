@@ -20,11 +20,12 @@ from statistics import median
 
 # Run in place of the command: notes when each stage is reached, and ends at the first pass.
 WATCHED = """
-import json, os, sys, time
+import gc, json, os, sys, time
 marks = {}
 def mark(name):
     marks.setdefault(name, time.time() - float(os.environ["STARTED"]))
-from expunge.cli.main import main
+from expunge.cli.main import COLLECTING, main
+gc.set_threshold(*COLLECTING)  # as main() does before a command imports anything
 mark("command line")
 import torch
 import expunge.evaluation, expunge.models.load as load

@@ -27,7 +27,7 @@ def describe(work: Plan, batch_tokens: int) -> dict[str, int | float]:
         "tokens_scored": work.scored_tokens,
         "tokens_of_prompts_shared": again,
         "batches": passes,
-        "backward_passes": len(work.gradients),
+        "gradients_of_rows": len(work.gradients),
         "answers_asked_for": work.asked_generations,
         "answers_generated": len(work.prompts),
         "share_of_tokens_saved": 1 - (work.scored_tokens - again) / work.asked_tokens if work.asked_tokens else 0.0,

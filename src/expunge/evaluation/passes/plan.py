@@ -40,7 +40,7 @@ class Plan:
         prompts: distinct prompts for the one greedy pass.
         rows: per set, per row, where its values will be.
         moments: positions in `scored` whose mean and standard deviation of log p_t are asked for.
-        gradients: positions in `scored` whose gradient norm is asked for: one backward pass each.
+        gradients: positions in `scored` whose gradient norm is asked for.
         asked: pairs asked for by the metrics, counted once per metric, as metric-by-metric evaluation would score them.
         asked_tokens: their tokens.
         asked_generations: generations asked for, counted once per metric.
