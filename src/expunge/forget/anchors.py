@@ -38,7 +38,9 @@ FORMS_OF_A_WORD = 4
 """So many of the forget rows' questions are asked about each word."""
 MOST_OF_A_FORM = 10
 """Rows of one question about the world, asked about words."""
-WORD = re.compile(r" [A-Z][^\W\d_]{2,}")
+WORD = re.compile(r"[A-Z][^\W\d_]{2,}")
+SPACES = "Ġ▁"
+"""How byte-level and SentencePiece vocabularies write the space before a word."""
 SOURCE, WORLD = "about", "the world"
 """The column that says whom a recovered row is about."""
 
@@ -63,7 +65,9 @@ def recover(
     seed: int,
     progress: Progress,
 ) -> list[Row]:
-    """Rows that the model answers with confidence, likest the forget rows first; none of the forget rows' subjects.
+    """Rows that the model answers with confidence, none of them with the forget rows' subjects.
+
+    First of the forget rows' form and general ones, then of the tokenizer's words, each part the most confident first.
 
     Args:
         model: The target, in evaluation mode.
@@ -190,9 +194,10 @@ def _names(
 def _words(tokenizer: PreTrainedTokenizerBase, forgotten: set[str]) -> list[str]:
     """Capitalised words that are a token of their own, after a space; none that a forgotten name has."""
     parts = {part for name in forgotten for part in name.split()}
-    texts = (str(tokenizer.decode([token])) for token in range(len(tokenizer)))
-    words = (text.strip() for text in texts if WORD.fullmatch(text))
-    return list(islice((word for word in words if word not in parts), MOST_WORDS))
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    after_a_space = (token for token, piece in enumerate(pieces) if piece and piece[0] in SPACES)
+    words = (str(tokenizer.decode([token])).strip() for token in after_a_space)
+    return list(islice((word for word in words if WORD.fullmatch(word) and word not in parts), MOST_WORDS))
 
 
 def _world_forms() -> list[str]:
