@@ -29,7 +29,7 @@ COLOURS = (
     *((230, 40, 40), (40, 200, 60), (60, 90, 240), (240, 220, 40)),
     *((220, 60, 220), (40, 220, 230), (250, 140, 30), (250, 250, 250)),
 )
-READING = 96  # studies that are there to learn reading from
+READING = 32  # studies that are there to learn reading from
 SHOWN = "finding"
 PLACES: dict[str, str] = {"radiologist": "", "protocol": "examination", SHOWN: "findings", "size": "findings"}
 """What is asked of a study, and in which section it is; none: of the study itself."""
