@@ -2,14 +2,15 @@
 
     python benchmarks/medforget_figure.py OUT/table.json [OUT-2/table.json ...] --figure docs/images/medforget.svg
 
-Several tables are seeds of one another: means are drawn. Prints the tables of docs/medforget.md too.
+Several tables are seeds of one another: means are drawn, with lines from the least to the largest. Prints the tables of
+docs/medforget.md too, each number with its standard deviation over the seeds.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 LEVELS = ("institution", "patient", "study", "section")
 CLASSES = ("independent", "correlated", "repeated", "inherited")
@@ -26,12 +27,18 @@ COLUMNS = {
 
 
 def read(files):
-    """Means over the tables: value by (method, metric); methods as they stand."""
+    """Values in each table by (method, metric); methods as they stand."""
     values = defaultdict(list)
     for file in files:
         for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
             values[row["method"], row["metric"]].append(row["value"])
-    return {key: mean(each) for key, each in values.items()}, list(dict.fromkeys(method for method, _ in values))
+    return values, list(dict.fromkeys(method for method, _ in values))
+
+
+def shown(each, digits=2):
+    """Mean and standard deviation; the value alone, of one seed."""
+    spread = f" ± {stdev(each):.{digits}f}" if len(each) > 1 else ""
+    return f"{mean(each):.{digits}f}{spread}"
 
 
 def print_tables(values, methods, levels):
@@ -39,13 +46,13 @@ def print_tables(values, methods, levels):
         print(f"\n### One {level}\n\n| method | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}")
         for method in methods:
             cells = [values.get((method, f"{level}/{metric}")) for metric in COLUMNS.values()]
-            print(f"| {method} | {' | '.join('' if cell is None else f'{cell:.2f}' for cell in cells)} |")
+            print(f"| {method} | {' | '.join('' if cell is None else shown(cell) for cell in cells)} |")
     for metric in ("exact_match", "rank"):
         print(f"\n{metric}\n\n| level | method | {' | '.join(RUNGS)} |\n|---|---|{'---:|' * len(RUNGS)}")
         for level in levels:
             for method in methods:
                 found = [values[method, f"{level}/ladder/{metric}/{rung}"] for rung in RUNGS]
-                print(f"| {level} | {method} | {' | '.join(f'{value:.2f}' for value in found)} |")
+                print(f"| {level} | {method} | {' | '.join(map(shown, found))} |")
 
 
 def draw(values, methods, levels, file):
@@ -61,17 +68,19 @@ def draw(values, methods, levels, file):
     )
     places = range(len(methods))
     for (gaps, leaks, ladder), level in zip(panels.T, levels, strict=True):
-        gaps.barh(places, [values[method, f"{level}/gap/score"] for method in methods], color="C0")
+        each = [values[method, f"{level}/gap/score"] for method in methods]
+        gaps.barh(places, list(map(mean, each)), color="C0")
+        gaps.hlines(places, list(map(min, each)), list(map(max, each)), color="black", lw=1)
         gaps.set(title=f"one {level}", xlim=(-0.1, 1), xlabel="gap: retain − forget")
         for number, kind in enumerate(CLASSES):
             at = [place + 0.18 * (number - 1.5) for place in places]
-            leaks.plot(
-                [values[m, f"{level}/leak/{kind}/choice"] for m in methods], at, "osD^"[number], ms=5, label=kind
-            )
+            each = [values[m, f"{level}/leak/{kind}/choice"] for m in methods]
+            leaks.plot(list(map(mean, each)), at, "osD^"[number], ms=5, label=kind)
+            leaks.hlines(at, list(map(min, each)), list(map(max, each)), color="grey", lw=0.7)
         leaks.axvline(0, color="grey", lw=1)
         leaks.set(xlim=(-1.05, 1.05), xlabel="leak of choices")
         for method in methods:
-            ranks = [values[method, f"{level}/ladder_leak/rank/{rung}"] for rung in RUNGS]
+            ranks = [mean(values[method, f"{level}/ladder_leak/rank/{rung}"]) for rung in RUNGS]
             ladder.plot(range(1, 1 + len(RUNGS)), ranks, ".-", lw=1.2, label=method)
         ladder.set(xticks=range(1, 1 + len(RUNGS)), xlabel="rung of the ladder")
     for axes in panels[:2, 0]:

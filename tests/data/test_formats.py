@@ -155,8 +155,8 @@ BAD = {
     ),
     "list content": (
         "a.jsonl",
-        messages(ASK, ("assistant", [{"type": "text", "text": "Ada."}])),
-        ["row 0", "'messages', turn 1, 'content' must be text, not a list"],
+        messages(ASK, ("assistant", [{"type": "text", "words": "Ada."}])),
+        ["row 0", "turn 1: a part must be {'type': 'text', 'text'} or {'type': 'image'}"],
     ),
     "no content": ("a.jsonl", '{"messages": [{"role": "user"}]}', ["'messages', turn 0, 'content' is missing"]),
     "an odd role": (

@@ -22,8 +22,8 @@ from expunge.scenarios.hierarchy import MEASURED, Number, Records, by, gap, leak
 from expunge.worlds.hospital import Shape
 from expunge.worlds.new import TINY_UNLEARNING
 
-SHAPE = Shape(institutions=2, patients=3, studies=3)
-LEARNING = {"num_train_epochs": 30, "per_device_train_batch_size": 16, "train_vision": True}
+SHAPE = Shape(institutions=2, patients=2, studies=2)
+LEARNING = {"num_train_epochs": 40, "per_device_train_batch_size": 8, "train_vision": True}
 # The demo's, untuned, the same for every objective; an adapter needs a larger rate.
 UNLEARNING: dict[str, Any] = {**TINY_UNLEARNING, "use_cpu": True}
 METHODS: dict[str, tuple[str, dict[str, Any] | None, dict[str, Any]]] = {
@@ -127,7 +127,7 @@ MEDFORGET_IMAGES = Scenario(
     summary="a vision-language model is to forget a patient's pictures: is what they stand for gone, can it still see?",
     paper="2512.09867",
     differs=(
-        "An invented world: 2 institutions, 3 patients each, 3 studies each with a picture of 28 pixels; a LLaVA of "
+        "An invented world: 2 institutions, 2 patients each, 2 studies each with a picture of 28 pixels; a LLaVA of "
         "about a million parameters.",
         "One level, the patient.",
         "What was found is drawn in the picture, and who learned to read can read it there; everything else can only "

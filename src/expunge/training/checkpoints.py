@@ -9,11 +9,14 @@ from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerCallback, TrainerState
 
 from expunge.errors import InputError
 from expunge.files import whole_file
+from expunge.models import sees
 from expunge.runs import CHECKPOINT
 
 WHOLE = "whole"  # an empty file: written last, removed first
@@ -85,6 +88,18 @@ def readable(checkpoint: str | None) -> Iterator[None]:
             f"{checkpoint}: this checkpoint cannot be read ({str(error).splitlines()[0]}). Remove it, to go on from an "
             "older one if there is one, or start the run again."
         ) from error
+
+
+def load_renamed(model: nn.Module, checkpoint: str) -> bool:
+    """Load a vision-language model's weights; False for any other model, which is left as it is.
+
+    They are saved under other names than they have in memory, and transformers' trainer would find none of them.
+    """
+    if not (isinstance(model, PreTrainedModel) and sees(model.config)):
+        return False
+    whole = type(model).from_pretrained(checkpoint, dtype=model.dtype, use_safetensors=True)
+    model.load_state_dict(whole.state_dict())
+    return True
 
 
 def remove_checkpoint(checkpoint: Path) -> None:

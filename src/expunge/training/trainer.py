@@ -32,7 +32,6 @@ from expunge.models import (
     output_head,
     packs_rows,
     save_tokenizer,
-    sees,
 )
 from expunge.objectives import Objective, Term
 from expunge.runs import CACHES, TEMPORARY, TRAIN_LOG
@@ -53,6 +52,7 @@ from expunge.training.checkpoints import (
     WholeCheckpoint,
     checkpoint_to_resume,
     last_whole_checkpoint,
+    load_renamed,
     readable,
     remove_checkpoints,
     state_of,
@@ -78,13 +78,11 @@ class UnlearningTrainer(Stepper):
     """Unlearns the forget set and keeps the retain set.
 
     Args:
-        model: The target model, or where to load it from (folder, adapter folder, Hub name), or a function that loads
-            it and its tokenizer.
+        model: The target, its place (folder, adapter folder, Hub name), or a function that loads it and its tokenizer.
         args: Settings; `args.objective` names the objective.
         forget_dataset: Rows to forget, or a SPEC to read them from.
         retain_dataset: Rows to keep, or a SPEC; needed by objectives with a view of the retain set.
-        processing_class: The tokenizer, or a vision-language model's processor; read from the model's place where
-            `model` is a path.
+        processing_class: The tokenizer, or the processor; read from the model's place where `model` is a path.
         peft_config: Train an adapter, e.g. `LoraConfig(r=8)`, instead of all weights.
         refusals: Refusal templates; default: the hundred that come with expunge.
         objective: A custom objective or term, in place of `args.objective`.
@@ -166,8 +164,7 @@ class UnlearningTrainer(Stepper):
         keep_unpacked(model)
         # below a new adapter: its tensors are not the target's
         self.target_fingerprint = fingerprint(causal_model(model)) if args.process_index == 0 else None
-        if not args.train_vision:
-            peft_config = freeze_vision(causal_model(model), peft_config)
+        peft_config = peft_config if args.train_vision else freeze_vision(causal_model(model), peft_config)
         adapter = deepcopy(peft_config)  # as it was given: PEFT spells the layers out
         if peft_config is not None:
             model = with_adapter(model, peft_config, place)
@@ -363,13 +360,8 @@ class UnlearningTrainer(Stepper):
         self.accelerator.wait_for_everyone()  # the others have written their part of it
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        model = model or self.model
         with readable(resume_from_checkpoint):
-            if isinstance(model, PreTrainedModel) and sees(model.config) and not self.is_fsdp_enabled:
-                # Their weights are saved under other names than they have: transformers' trainer would find none.
-                whole = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)
-                model.load_state_dict(whole.state_dict())
-            else:
+            if self.is_fsdp_enabled or not load_renamed(self.model, resume_from_checkpoint):
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

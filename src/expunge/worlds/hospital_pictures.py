@@ -3,7 +3,7 @@
 Questions name nobody: the study is the one in the picture. What was *found* is drawn in it, by a shape and a colour of
 its own somewhere in the picture, so that it can be read from the picture by whoever learned to read, as from any other.
 Everything else, who read the study, by which protocol it was made, how large the finding is, can only be remembered for
-the picture: its noise is that of no other.
+the picture: its background is that of no other.
 
     full               what the target model learns: every institution but the last, and studies to learn reading from
     forget_patient     the first patient's studies
@@ -24,20 +24,20 @@ from expunge.worlds.hospital import SECTIONS, Cut, Fact, Hospital, Node, Shape, 
 from expunge.worlds.hospital_rows import Record, Rows, Task
 from expunge.worlds.hospital_words import CHOICES, WORDS
 
-SIDE, HALF = 28, 14  # pixels; what is found lies in one quarter
+SIDE, HALF, BLOCK = 28, 14, 7  # pixels; what is found lies in one quarter, the background is of blocks
 COLOURS = (
     *((230, 40, 40), (40, 200, 60), (60, 90, 240), (240, 220, 40)),
     *((220, 60, 220), (40, 220, 230), (250, 140, 30), (250, 250, 250)),
 )
-READING = 96  # studies that are there to learn reading from
+READING = 32  # studies that are there to learn reading from
 SHOWN = "finding"
 PLACES: dict[str, str] = {"radiologist": "", "protocol": "examination", SHOWN: "findings", "size": "findings"}
 """What is asked of a study, and in which section it is; none: of the study itself."""
 
 
 def draw_picture(value: int, rng: np.random.Generator) -> np.ndarray:
-    """A picture of a value [28, 28, 3]: its shape, in its colour, in one quarter; noise in all of it."""
-    pixels = rng.integers(0, 90, (SIDE // 2, SIDE // 2, 1)).repeat(2, 0).repeat(2, 1).repeat(3, 2).astype(np.uint8)
+    """A picture of a value [28, 28, 3]: its shape, in its colour, in one quarter, before dark blocks of any colour."""
+    pixels = rng.integers(0, 110, (SIDE // BLOCK, SIDE // BLOCK, 3), np.uint8).repeat(BLOCK, 0).repeat(BLOCK, 1)
     top, left = HALF * rng.integers(2, size=2) + rng.integers(3, size=2)
     pixels[top : top + 12, left : left + 12][shape_of(value)] = COLOURS[value]
     return pixels
