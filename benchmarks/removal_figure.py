@@ -13,22 +13,23 @@ from pathlib import Path
 from removal import COLUMNS, FROM_BASE, FROM_NOTHING, RETRAINING
 
 RESULTS = Path("benchmarks/results")
-# file, methods, passes of the left panels, reset of the right ones, words, marker
+# file, methods, directions, passes of the left panels, reset of the right ones, words, marker
 SERIES = (
-    ("removal.json", FROM_NOTHING, 10, 0.7, "learned from nothing", "o"),
-    ("removal-base.json", FROM_BASE, 5, 0.8, "towards a base", "s"),
+    ("removal.json", FROM_NOTHING, "all", 10, 0.7, "learned from nothing", "o"),
+    ("removal-base.json", FROM_BASE, "all", 5, 0.8, "towards a base", "s"),
+    ("removal-others.json", FROM_NOTHING, "forget", 4, 0.5, "from nothing, along=forget, other authors", "^"),
 )
 RELEARNED = COLUMNS["100 at 1e-3"]
-SETTINGS = {"name", "reset", "every"}
+SETTINGS = {"name", "reset", "every", "along"}
 
 
-def points(models, methods, passes, reset, axis):
+def points(models, methods, along, passes, reset, axis):
     """The runs of RESET on all matrices that differ in one setting alone: (x, method, run)."""
     for run in models.values():
         objective, train = methods.get(run["method"], ("", {}))
         if run["method"] == "NoT" or not isinstance(objective, dict) or set(objective) - SETTINGS:
             continue
-        if "reset" not in objective and not run.get("choice"):
+        if objective["along"] != along or ("reset" not in objective and not run.get("choice")):
             continue
         amount = objective.get("reset", (run.get("choice") or {}).get("reset"))
         if axis == "reset" and train["num_train_epochs"] == passes:
@@ -46,7 +47,7 @@ def draw(file):
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(2, 2, figsize=(8, 6), layout="constrained", sharex="col", sharey="row")
-    for number, (name, methods, passes, reset, words, marker) in enumerate(SERIES):
+    for number, (name, methods, along, passes, reset, words, marker) in enumerate(SERIES):
         models, colour = json.loads((RESULTS / name).read_text())["models"], f"C{number}"
         retrained = [run for run in models.values() if run["method"] == "retrained"]
 
@@ -59,7 +60,7 @@ def draw(file):
         for row, value in zip(panels, (kept, relearned), strict=True):
             for panel, axis in zip(row, ("reset", "price"), strict=True):
                 found = sorted(
-                    (x, method, value(run)) for x, method, run in points(models, methods, passes, reset, axis)
+                    (x, method, value(run)) for x, method, run in points(models, methods, along, passes, reset, axis)
                 )
                 means = {}
                 for x, method, y in found:
@@ -76,8 +77,8 @@ def draw(file):
         panel.axhline(0.98, color="grey", ls="--", lw=1, label="98 %")
     panels[0, 0].set_ylabel("model utility over the target's")
     panels[1, 0].set_ylabel("right tokens after relearning\n(100 steps at 1e-3)")
-    panels[1, 0].set_xlabel("reset (10 passes; towards a base 5)")
-    panels[1, 1].set_xlabel("price in % of tuned retraining\n(reset = 0.7; towards a base 0.8)")
+    panels[1, 0].set_xlabel("reset (10 passes; towards a base 5, along=forget 4)")
+    panels[1, 1].set_xlabel("price in % of tuned retraining\n(reset = 0.7; towards a base 0.8, along=forget 0.5)")
     panels[0, 1].legend(frameon=False)
     panels[1, 0].legend(frameon=False, fontsize=8)
     for panel in panels.flat:
