@@ -23,7 +23,7 @@ from expunge.worlds.hospital import Shape
 from expunge.worlds.new import TINY_UNLEARNING
 
 SHAPE = Shape(institutions=2, patients=2, studies=2)
-LEARNING = {"num_train_epochs": 40, "per_device_train_batch_size": 8, "train_vision": True}
+LEARNING = {"learning_rate": 1e-3, "num_train_epochs": 40, "per_device_train_batch_size": 8, "train_vision": True}
 # The demo's, untuned, the same for every objective; an adapter needs a larger rate.
 UNLEARNING: dict[str, Any] = {**TINY_UNLEARNING, "use_cpu": True}
 METHODS: dict[str, tuple[str, dict[str, Any] | None, dict[str, Any]]] = {
