@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerCallback, TrainerState
 
@@ -90,7 +90,24 @@ def readable(checkpoint: str | None) -> Iterator[None]:
         ) from error
 
 
-def load_renamed(model: nn.Module, checkpoint: str) -> bool:
+class Resumable(Trainer):
+    """Reads a checkpoint, or says which one cannot be read."""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with readable(resume_from_checkpoint):
+            if self.is_fsdp_enabled or not _load_renamed(self.model, resume_from_checkpoint):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+
+def _load_renamed(model: nn.Module, checkpoint: str) -> bool:
     """Load a vision-language model's weights; False for any other model, which is left as it is.
 
     They are saved under other names than they have in memory, and transformers' trainer would find none of them.

@@ -52,8 +52,6 @@ from expunge.training.checkpoints import (
     WholeCheckpoint,
     checkpoint_to_resume,
     last_whole_checkpoint,
-    load_renamed,
-    readable,
     remove_checkpoints,
     state_of,
     trim_log,
@@ -358,19 +356,6 @@ class UnlearningTrainer(Stepper):
         finally:
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()  # the others have written their part of it
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with readable(resume_from_checkpoint):
-            if self.is_fsdp_enabled or not load_renamed(self.model, resume_from_checkpoint):
-                super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with readable(checkpoint):
-            super()._load_optimizer_and_scheduler(checkpoint)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        with readable(checkpoint):
-            super()._load_rng_state(checkpoint)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save as plain `transformers` (or PEFT) folder: safetensors, no pickled settings beside them.

@@ -8,9 +8,10 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel, SchedulerType, Trainer
+from transformers import PreTrainedModel, SchedulerType
 
 from expunge.objectives import Objective
+from expunge.training.checkpoints import Resumable
 from expunge.training.config import UnlearningConfig
 from expunge.training.steps import RULES
 from expunge.training.steps.optimizers import PLAIN_ADAMW, AdamW
@@ -24,7 +25,7 @@ DECAYING = 0.4  # share of the steps in which "warmup_stable_decay" lowers the l
 DECAY = {"decay_type": "linear"}  # to zero
 
 
-class Stepper(Trainer):
+class Stepper(Resumable):
     """Follows the rules that the settings ask for, and chooses the optimiser.
 
     Attributes:
