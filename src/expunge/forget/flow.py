@@ -275,7 +275,7 @@ def _say_choice(choice: Choice, request: ForgetRequest, say: Say) -> None:
     look = choice.look
     beside = "" if look.beside is None else f", {max(0.0, look.beside):.1%} on others like them"
     say(
-        f"Chosen: trial {choice.number}, {choice.recipe.objective_name}, {look.epoch} passes. Above chance known: "
+        f"Chosen: trial {choice.number}, {choice.recipe.objective_name}. Above chance known: "
         f"{max(0.0, look.known):.0%}; utility lost: {max(0.0, look.lost):.1%} on rows that must stay{beside}."
     )
     if not choice.within:

@@ -1,17 +1,17 @@
-"""One trial: a recipe is run, and after each pass over the forget rows the model is looked at.
+"""One trial: a recipe is run, and the model is looked at when it has ended.
 
-The rate is constant after its warm-up, so that the first n passes of a longer run are a run of n passes: the best pass
-of a trial can be made again, to the bit, by the same recipe with so many epochs.
+Not on the way: the rate falls to zero, and what a run at full rate has lost on kept rows it finds again as the rate
+falls.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from transformers.trainer_callback import TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.attacks.ask import Values, ask, no_progress
 from expunge.data import PromptStyle, Row
@@ -26,13 +26,10 @@ from expunge.training.run import Unrecorded, trainer_of
 NO_BETTER = 0.05
 """Forgotten, for the search: at most so many more rows than controls are known."""
 HOPELESS = 4
-"""A trial stops, when three quarters of it are done, where so many times the allowed utility is lost. It falls first
-and recovers as the kept rows are gone through, so that nothing is said by the first passes."""
+"""Where so many times the allowed utility is lost, it is not tried what comes back."""
 DEAR = 5
-EVERY = 3
-"""Once the rows are forgotten as asked, every so many passes it is tried whether they come back."""
 NOTHING_BACK = "nothing comes back"
-"""Why a trial ended that leaves nothing to want."""
+"""Why no more is searched after a trial that leaves nothing to want."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +55,11 @@ class Yardstick:
     seed: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Look:
-    """The model after some passes.
+    """The model after its last step.
 
     Attributes:
-        epoch: How many.
         known: Share of forget rows that are known, above what chance makes of it, as asked.
         lost: Share of the utility that was lost on kept rows.
         beside: The same on rows like them that are not trained on; None without any.
@@ -71,7 +67,6 @@ class Look:
         setting: That setting.
     """
 
-    epoch: int
     known: float
     lost: float
     beside: float | None = None
@@ -86,21 +81,17 @@ class Look:
         return left + beside + DEAR * max(0.0, lost - yardstick.most_lost)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trial:
     """What became of a trial.
 
     Attributes:
-        looks: After each pass.
-        stopped: Why it ended before its last pass.
+        look: At its model; None where there is none.
+        stopped: Why there is none, or why no more is searched.
     """
 
-    looks: list[Look] = field(default_factory=list)
+    look: Look | None = None
     stopped: str | None = None
-
-    def best(self, yardstick: Yardstick) -> Look | None:
-        """The best pass; the earlier one of equals."""
-        return min(self.looks, key=lambda look: (look.score(yardstick), look.epoch), default=None)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
@@ -112,67 +103,37 @@ def above_chance(values: Values) -> float:
     return float(np.mean(known(values)) - np.mean(np.nan_to_num(values["chance"])))
 
 
-def run_trial(recipe: Recipe, yardstick: Yardstick, each_pass: bool, folder: Path) -> Trial:
+def run_trial(recipe: Recipe, yardstick: Yardstick, folder: Path) -> Trial:
     """Train as a recipe says, in a folder that is removed again, and look.
 
     Args:
-        recipe: With as many epochs as may be needed.
+        recipe: What is tried.
         yardstick: What is measured.
-        each_pass: Look after every pass, and stop when it is good or hopeless; else after the last one alone.
         folder: Where to make the temporary folder.
     """
-    trial = Trial()
     with TemporaryDirectory(dir=folder, prefix="trial-") as place:
         try:
             trainer = trainer_of(recipe.resolved(), Path(place), quiet=True, kind=Unrecorded)
-            trainer.add_callback(_Looking(trainer, yardstick, trial, each_pass))
             trainer.train()
         except (NonFiniteLoss, InputError) as error:
-            trial.stopped = str(error)
-    return trial
+            return Trial(stopped=str(error))
+        look = _look(causal_model(trainer.model).eval(), trainer.processing_class, yardstick)
+    nothing_back = look.back is not None and look.back <= NO_BETTER and look.lost <= yardstick.most_lost
+    return Trial(look, NOTHING_BACK if nothing_back else None)
 
 
-class _Looking(TrainerCallback):
-    """Measures the model when an epoch ends."""
-
-    def __init__(self, trainer: Any, yardstick: Yardstick, trial: Trial, each_pass: bool) -> None:
-        self._trainer, self._yardstick, self._trial, self._each_pass = trainer, yardstick, trial, each_pass
-        self._since: int | None = None
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        epoch, last = round(state.epoch), state.global_step >= state.max_steps
-        if not last and not self._each_pass:
-            return
-        yard, trial = self._yardstick, self._trial
-        model, words = causal_model(self._trainer.model), self._trainer.processing_class
-        training = model.training
-        model.eval()
-        plain = ask(model, words, yard.asked, yard.style, METRICS)
-        lost = {name: self._lost(model, words, name) for name in yard.before}
-        look = Look(epoch, above_chance(plain), lost["kept"], lost.get("beside"))
-        trial.looks.append(look)
-        gone = look.known <= NO_BETTER and look.lost <= yard.most_lost
-        if gone:
-            self._since = epoch if self._since is None else self._since
-        if (gone and (epoch - (self._since or 0)) % EVERY == 0) or (last and look.lost <= HOPELESS * yard.most_lost):
-            tried = {PLAIN: plain, **_attacked(model, words, yard)}
-            shares = {name: above_chance(values) for name, values in tried.items()}
-            look.setting = max(shares, key=lambda name: shares[name])
-            look.back = shares[look.setting]
-            if gone and look.back <= NO_BETTER:
-                trial.stopped, control.should_training_stop = NOTHING_BACK, True
-        if look.lost > HOPELESS * yard.most_lost and 4 * state.global_step >= 3 * state.max_steps:
-            trial.stopped, control.should_training_stop = "too much of what must stay is lost", True
-        model.train(training)
-
-    def _lost(self, model: Any, words: Any, name: str) -> float:
-        yard = self._yardstick
-        found = utility_loss(yard.before[name], ask(model, words, yard.stay[name], yard.style, RETAINED))
-        return 0.0 if found is None else found[0]
-
-
-def _attacked(model: Any, words: Any, yard: Yardstick) -> Mapping[str, Values]:
-    found = reworded(model, words, yard.asked, yard.style, no_progress)
+def _look(model: PreTrainedModel, words: PreTrainedTokenizerBase, yard: Yardstick) -> Look:
+    plain = ask(model, words, yard.asked, yard.style, METRICS)
+    lost = {}
+    for name, before in yard.before.items():
+        found = utility_loss(before, ask(model, words, yard.stay[name], yard.style, RETAINED))
+        lost[name] = 0.0 if found is None else found[0]
+    look = Look(above_chance(plain), lost["kept"], lost.get("beside"))
+    if look.lost > HOPELESS * yard.most_lost:
+        return look
+    tried = {PLAIN: plain, **reworded(model, words, yard.asked, yard.style, no_progress)}
     if len(yard.asked) > 1:
-        found |= relearned(model, words, yard.asked, yard.style, no_progress, yard.seed)
-    return found
+        tried |= relearned(model, words, yard.asked, yard.style, no_progress, yard.seed)
+    shares = {name: above_chance(values) for name, values in tried.items()}
+    setting = max(shares, key=lambda name: shares[name])
+    return replace(look, back=shares[setting], setting=setting)

@@ -6,7 +6,7 @@ one that was not.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from expunge.training import Recipe
 STUDY = "study.db"
 SUPPRESSING = ("NPO", "ME")
 REMOVING = "RESET"
-MOST_PASSES = 15
+PASSES = 15
 """Over the forget rows; where more rows are kept, they are gone through in passes of their own (train.forget_every)."""
 PASSES_EACH = 2
 """Over the forget rows, in one over the kept rows."""
@@ -36,7 +36,7 @@ FIRST_WEIGHTS = {"ME": 0.1, "NPO": 0.3}
 PATIENCE = 2
 """Each objective tried once, the search ends after so many trials of which none was better than those before."""
 RESETS = (0.5, 0.7, 0.85)
-CONSTANT = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5, "save_strategy": "no"}
+FALLING = {"lr_scheduler_type": "linear", "warmup_steps": 5, "save_strategy": "no"}
 RESET_STEPS, RESET_FACTOR = 400, 7.0
 """At least so many, at a rate so many times as large: the kept rows are learned again from far away."""
 LEAST_RESET_PASSES = {"fresh": 10, "anchor": 5}
@@ -51,7 +51,7 @@ class Choice:
     Attributes:
         recipe: To be run for the model that ships.
         number: Of the trial it is from.
-        look: What that trial saw at that pass.
+        look: What that trial saw.
         within: Whether no more utility was lost than may be.
     """
 
@@ -87,9 +87,9 @@ class Search:
         """How often the rows are gone through, as `train` options."""
         forget, kept = self.sizes
         if kept <= forget * PASSES_EACH:
-            return {"num_train_epochs": MOST_PASSES}
+            return {"num_train_epochs": PASSES}
         every = kept // (forget * PASSES_EACH)
-        return {"forget_every": every, "num_train_epochs": -(-MOST_PASSES * forget * every // kept)}
+        return {"forget_every": every, "num_train_epochs": -(-PASSES * forget * every // kept)}
 
     def rate(self) -> float:
         """Where the search for a learning rate begins."""
@@ -118,12 +118,11 @@ def search(plan: Search, yardstick: Yardstick, folder: Path, say: Callable[[str]
     while (trial := _next(study, plan)) is not None:
         recipe = _recipe(plan, trial)
         began = time.monotonic()
-        found = run_trial(recipe, yardstick, recipe.objective_name != REMOVING, folder)
-        best = found.best(yardstick)
+        found = run_trial(recipe, yardstick, folder)
         trial.set_user_attr("seconds", time.monotonic() - began)
         trial.set_user_attr("found", found.to_json())
-        study.tell(trial, None if best is None else best.score(yardstick), _state(best))
-        say(_line(trial, found, best))
+        study.tell(trial, None if found.look is None else found.look.score(yardstick), _state(found.look))
+        say(_line(trial, found))
     return _choice(study, plan, yardstick)
 
 
@@ -168,24 +167,23 @@ def _recipe(plan: Search, trial: optuna.Trial) -> Recipe:
     rate = trial.suggest_float("rate", plan.rate() / AROUND, plan.rate() * AROUND, log=True)
     weight = trial.suggest_float("weight", *WEIGHTS, log=True)
     objective = {"name": name, f"{name.partition('+')[0]}.weight": weight}
-    train = {**shared, **CONSTANT, "learning_rate": rate, **plan.passes()}
+    train = {**shared, **FALLING, "learning_rate": rate, **plan.passes()}
     without = {"anchor": None, "holdout": None}
     return plan.recipe.model_copy(update={"objective": objective, "train": train, **without})
 
 
-def _state(best: Look | None) -> TrialState:
-    return TrialState.FAIL if best is None else TrialState.COMPLETE
+def _state(look: Look | None) -> TrialState:
+    return TrialState.FAIL if look is None else TrialState.COMPLETE
 
 
-def _line(trial: optuna.Trial, found: Trial, best: Look | None) -> str:
+def _line(trial: optuna.Trial, found: Trial) -> str:
     words = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in trial.params.items())
-    if best is None:
+    look = found.look
+    if look is None:
         return f"trial {trial.number} ({words}): failed, {found.stopped}"
-    back = "" if best.back is None else f", {max(0.0, best.back):.0%} under attack"
-    return (
-        f"trial {trial.number} ({words}): best after {best.epoch} passes, {max(0.0, best.known):.0%} known{back}, "
-        f"utility lost {max(0.0, best.lost):.1%}"
-    )
+    back = "" if look.back is None else f", {max(0.0, look.back):.0%} under attack"
+    known, lost = (max(0.0, share) for share in (look.known, look.lost))
+    return f"trial {trial.number} ({words}): {known:.0%} known{back}, utility lost {lost:.1%}"
 
 
 def _choice(study: optuna.Study, plan: Search, yardstick: Yardstick) -> Choice:
@@ -194,16 +192,11 @@ def _choice(study: optuna.Study, plan: Search, yardstick: Yardstick) -> Choice:
         last = study.get_trials()[-1].user_attrs.get("found", {}).get("stopped")
         raise InputError(f"No setting could be tried to its end; the last one: {last}")
     best = min(done, key=lambda trial: (trial.value, trial.number))
-    look = _trial(best.user_attrs["found"]).best(yardstick)
-    assert look is not None  # it was told with one
+    look = Look(**best.user_attrs["found"]["look"])
     recipe = _recipe(plan, optuna.Trial(study, best._trial_id))
     train = {name: value for name, value in recipe.train.items() if name != "save_strategy"}
-    recipe = recipe.model_copy(update={"train": train | {"num_train_epochs": look.epoch}})
+    recipe = recipe.model_copy(update={"train": train})
     return Choice(recipe, best.number, look, look.lost <= yardstick.most_lost)
-
-
-def _trial(found: Mapping[str, Any]) -> Trial:
-    return Trial([Look(**look) for look in found["looks"]], found["stopped"])
 
 
 def record(study_folder: Path, choice: Choice, plan: Search, yardstick: Yardstick) -> dict[str, Any]:
