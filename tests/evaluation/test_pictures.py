@@ -62,7 +62,8 @@ def test_a_row_is_scored_with_its_own_picture():
         wanted = [float(logits[p - 1, rows[i].ids[p]]) for p in range(rows[i].start, len(rows[i].ids))]
         assert scored[i].logprobs.tolist() == pytest.approx(wanted, abs=1e-5)
     assert len({round(float(one.logprobs.sum()), 4) for one in scored.values()}) == 3
-    norms = dict(gradient_norms(model, rows, range(3), tokenizer.eos_token_id))
+    batches = gradient_norms(model, rows, range(3), tokenizer.eos_token_id)
+    norms = dict(pair for batch in batches for pair in batch)
     assert len({round(norm, 6) for norm in norms.values()}) == 3
 
 

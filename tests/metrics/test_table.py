@@ -6,7 +6,7 @@ YES_NO = {
     *("accuracy", "entailment", "fact_accuracy", "gibberish_rate", "hallucination_rate", "harmful_rate", "leak_rate"),
 }
 ONE_KIND = {
-    **dict.fromkeys(("token_entropy", "reward", "original_similarity"), ("retain",)),
+    **dict.fromkeys(("token_entropy", "reward", "original_similarity", "bert_score_f1"), ("retain",)),
     **dict.fromkeys(("leak_rate", "bleu", "hallucination_rate"), ("forget",)),
 }
 ATTACKS = {f"mia_{name}" for name in ("loss", "zlib", "min_k", "min_k_plus_plus", "gradnorm", "reference")}
