@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 import tinymodels as tiny
 from expunge.evaluation.results.seal import check_seal
@@ -136,14 +135,12 @@ def test_what_must_stay_is_recovered_from_the_model(flowed):
 
 @pytest.mark.slow
 def test_the_recipe_makes_the_model_again(flowed, expunge, tmp_path):
-    """The search's best pass is a run of so many passes; its recipe names rows where they lie now."""
+    """The search's recipe names rows where they lie now, and its run is the one that ships."""
     expunge("unlearn", flowed / "recipe.yaml", "--out", tmp_path / "again", "--quiet")
     first, second = (read(folder / "environment.json")["fingerprints"] for folder in (flowed, tmp_path / "again"))
     assert first == second
     weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (flowed, tmp_path / "again")]
     assert weights[0] == weights[1]
-    tuned, recipe = read(flowed / "flow" / "tune.json"), yaml.safe_load((flowed / "recipe.yaml").read_text())
-    assert tuned["chosen"]["epoch"] == recipe["train"]["num_train_epochs"]
 
 
 @pytest.mark.slow
@@ -267,8 +264,7 @@ def test_tune_writes_a_recipe_and_ships_nothing(half, home, expunge, tmp_path):
     expunge("tune", *words, "--objective", "ME+GD", "--objective", "NPO+GD", "--trials", "2", "--quiet", "--out", out)
     tuned = read(out / "flow" / "tune.json")
     assert [trial["params"]["objective"] for trial in tuned["trials"]] == ["ME+GD", "NPO+GD"]
-    scores = [min(look["lost"] for look in trial["found"]["looks"]) for trial in tuned["trials"]]
-    assert all(score < 1 for score in scores)
+    assert all(trial["found"]["look"]["lost"] < 1 for trial in tuned["trials"])
     assert not (out / "model").exists()
     expunge("validate", out / "recipe.yaml")
 
