@@ -57,10 +57,10 @@ from test_batches import train, weights
 out = Path(sys.argv[1])
 saving = dict(save_strategy="steps", save_steps=1, save_total_limit=None)
 for name in ("whole", "killed"):
-    trainer, _ = train(tiny.tiny_tokenizer(tiny.TEXTS), out / name, "RESET", 2, 2, resume=name == "killed", **saving)
-    torch.save((trainer.control_level.levels, weights(trainer)), out / f"{{name}}{{trainer.args.process_index}}.pt")
+    trainer, _ = train(tiny.tiny_tokenizer(tiny.TEXTS), out / name, "RESET", 2, 2, 3, resume=name == "killed", **saving)
+    torch.save((trainer.control_levels.means, weights(trainer)), out / f"{{name}}{{trainer.args.process_index}}.pt")
     if name == "whole" and trainer.is_world_process_zero():
-        copy_killed(out / "whole", out / "killed", 3)  # the first step of the second epoch was the last
+        copy_killed(out / "whole", out / "killed", 5)  # the first step of the third epoch was the last
     torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
@@ -75,12 +75,12 @@ def test_two_processes_take_the_same_level_from_holdout_rows_and_resume_with_it(
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*launch, str(tmp_path)], check=True, env=environment, timeout=300)
-    one, _ = train(tokenizer, tmp_path / "one", "RESET", 8, 1)
-    assert len(set(one.control_level.levels)) == 2, "taken anew for the second epoch"
+    one, _ = train(tokenizer, tmp_path / "one", "RESET", 8, 1, 3)
+    assert len(set(one.control_levels.means)) == 2, "none in the first epoch, and taken anew for the third"
     found = [torch.load(tmp_path / f"{name}{process}.pt") for name in ("whole", "killed") for process in (0, 1)]
     for levels, values in found:
         assert levels == found[0][0]
-        assert levels == pytest.approx(one.control_level.levels, abs=2e-3)
+        assert levels == pytest.approx(one.control_levels.means, abs=2e-3)
         torch.testing.assert_close(values, weights(one), rtol=0, atol=1e-4)
     assert torch.equal(found[0][1], found[2][1]), "the resumed run ends with the same weights"
 
