@@ -17,9 +17,9 @@ CLASSES = ("independent", "correlated", "repeated", "inherited")
 RUNGS = ("bare question", "+ institution", "+ patient", "+ study date", "+ retained sibling sections")
 COLUMNS = {
     "forget": "forget/score",
-    "retain": "retain/score",
+    "kept": "retain/score",
+    "kept beside": "retain/sibling",
     "gap": "gap/score",
-    "gap, ROUGE-L": "gap/rougeL_recall",
     **{f"leak, {kind}": f"leak/{kind}/choice" for kind in CLASSES},
     "said": "leak/independent/said",
     "s": "seconds",
@@ -36,7 +36,9 @@ def read(files):
 
 
 def shown(each, digits=2):
-    """Mean and standard deviation; the value alone, of one seed."""
+    """Mean and standard deviation; the value alone, of one seed; nothing, where there is none."""
+    if not each:
+        return ""
     spread = f" ± {stdev(each):.{digits}f}" if len(each) > 1 else ""
     return f"{mean(each):.{digits}f}{spread}"
 
@@ -45,8 +47,11 @@ def print_tables(values, methods, levels):
     for level in levels:
         print(f"\n### One {level}\n\n| method | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}")
         for method in methods:
-            cells = [values.get((method, f"{level}/{metric}")) for metric in COLUMNS.values()]
-            print(f"| {method} | {' | '.join('' if cell is None else shown(cell) for cell in cells)} |")
+            cells = [
+                shown(values.get((method, f"{level}/{metric}"), []), digits=0 if metric == "seconds" else 2)
+                for metric in COLUMNS.values()
+            ]
+            print(f"| {method} | {' | '.join(cells)} |")
     for metric in ("exact_match", "rank"):
         print(f"\n{metric}\n\n| level | method | {' | '.join(RUNGS)} |\n|---|---|{'---:|' * len(RUNGS)}")
         for level in levels:
