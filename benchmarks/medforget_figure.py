@@ -1,9 +1,10 @@
 """Gap, leak by class of fact and the ladder of `expunge scenario medforget`, from its tables.
 
     python benchmarks/medforget_figure.py OUT/table.json [OUT-2/table.json ...] --figure docs/images/medforget.svg
+    python benchmarks/medforget_figure.py IMAGES/table.json [IMAGES-2/table.json ...]
 
 Several tables are seeds of one another: means are drawn, with lines from the least to the largest. Prints the tables of
-docs/medforget.md too, each number with its standard deviation over the seeds.
+docs/medforget.md too, each number with its standard deviation over the seeds; of `medforget-images` those alone.
 """
 
 import argparse
@@ -22,6 +23,17 @@ COLUMNS = {
     "gap": "gap/score",
     **{f"leak, {kind}": f"leak/{kind}/choice" for kind in CLASSES},
     "said": "leak/independent/said",
+    "s": "seconds",
+}
+OF_PICTURES = {
+    "forget": "forget/score",
+    "kept": "retain/score",
+    "gap": "gap/score",
+    "leak of independent: choices": "leak/independent/choice",
+    "answers": "leak/independent/said",
+    "leak of shown: choices": "leak/shown/choice",
+    "answers ": "leak/shown/said",
+    "reads pictures never seen": "holdout/shown",
     "s": "seconds",
 }
 
@@ -43,15 +55,20 @@ def shown(each, digits=2):
     return f"{mean(each):.{digits}f}{spread}"
 
 
+def print_table(values, methods, columns, level=""):
+    print(f"| method | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
+    for method in methods:
+        cells = [
+            shown(values.get((method, level + metric), []), digits=0 if metric == "seconds" else 2)
+            for metric in columns.values()
+        ]
+        print(f"| {method} | {' | '.join(cells)} |")
+
+
 def print_tables(values, methods, levels):
     for level in levels:
-        print(f"\n### One {level}\n\n| method | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}")
-        for method in methods:
-            cells = [
-                shown(values.get((method, f"{level}/{metric}"), []), digits=0 if metric == "seconds" else 2)
-                for metric in COLUMNS.values()
-            ]
-            print(f"| {method} | {' | '.join(cells)} |")
+        print(f"\n### One {level}\n")
+        print_table(values, methods, COLUMNS, f"{level}/")
     for metric in ("exact_match", "rank"):
         print(f"\n{metric}\n\n| level | method | {' | '.join(RUNGS)} |\n|---|---|{'---:|' * len(RUNGS)}")
         for level in levels:
@@ -100,12 +117,16 @@ def draw(values, methods, levels, file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=Path, nargs="+")
-    parser.add_argument("--figure", type=Path, required=True, help="draw it here, as SVG")
+    parser.add_argument("--figure", type=Path, help="draw it here, as SVG")
     given = parser.parse_args()
     values, methods = read(given.tables)
     levels = [level for level in LEVELS if any(metric.startswith(f"{level}/") for _, metric in values)]
+    if not levels:
+        print_table(values, methods, OF_PICTURES)
+        return
     print_tables(values, methods, levels)
-    draw(values, methods, levels, given.figure)
+    if given.figure:
+        draw(values, methods, levels, given.figure)
 
 
 if __name__ == "__main__":
