@@ -84,7 +84,7 @@ def undo(retain_passes, rows):
 
 def along_forget(recipe):
     """RESET along what forget rows put in, by reset and passes."""
-    tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.5, 5), (0.5, 6), (0.3, 4), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 4))
+    tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.3, 4), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 3), (0.7, 4))
     return {f"along {reset}, {n} passes": recipe(n, "forget", reset=reset, every=4) for reset, n in tried}
 
 
