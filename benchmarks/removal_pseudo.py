@@ -5,8 +5,9 @@
 FOLDER is that of `benchmarks/removal.py --first 60`, with its target. Nothing here looks at the authors whom that
 benchmark forgets, nor at a retrained model, so that options can be chosen by it. `kept` is the mean probability of 80
 other rows, over the target's. Relearning is as there, on every second pseudo-forgotten row and, as the yardstick, on
-every second of as many holdout rows. The area under the ROC curve of the rows' likelihoods against the holdout rows
-should be that of their levels (see docs/removal.md). What is in the file already is not done again.
+every second of as many holdout rows. By each of three membership scores, the area under the ROC curve of the rows
+against the holdout rows should be that of their levels, given second (see docs/removal.md). What is in the file already
+is not done again.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from pathlib import Path
 
 import torch
 from removal import RELEARNING, REMOVAL, ROWS
-from removal_levels import area, mean_nll
+from removal_levels import area
 
 from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.attacks.ask import ask
 from expunge.attacks.relearn import relearn
 from expunge.data import PromptStyle, encode_all, load_rows
+from expunge.metrics.membership import MIA_LOSS, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS
 from expunge.metrics.memorization import EXACT_MEMORIZATION
 from expunge.metrics.probability import PROBABILITY
 from expunge.models import load_model
@@ -32,10 +34,12 @@ from expunge.objectives.reset import unseen_levels
 from expunge.training.bigrams import Bigrams
 
 FIRST, AUTHORS, KEPT, PASSES = 10, 2, 80, 4
+SCORES = MIA_LOSS, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS
 VARIANTS = {
     "all .7": {"reset": 0.7},
     "all .5": {"reset": 0.5},
     "MLPs .9": {"reset": 0.9, "modules": "mlp"},
+    "along .4": {"reset": 0.4, "along": "forget"},
     "along .5": {"reset": 0.5, "along": "forget"},
     "along .75": {"reset": 0.75, "along": "forget"},
     "along .5, hinge .05": {"reset": 0.5, "along": "forget", "hinge": 0.05},
@@ -45,6 +49,23 @@ VARIANTS = {
 def mean_probability(model, words, rows):
     values = ask(model, words, rows, PromptStyle(), (PROBABILITY,))[PROBABILITY.name]
     return sum(values) / len(values)
+
+
+def areas(model, words, forget, holdout, retain):
+    """By membership score: the area of the forget rows, and that of their levels."""
+    bigrams = Bigrams(encode_all(words, [(row, None) for row in retain]), len(words))
+    sets = forget, holdout
+    hardness = [
+        torch.tensor([bigrams.mean_nll(row) for row in encode_all(words, [(r, None) for r in s])]) for s in sets
+    ]
+    scores = [ask(model, words, rows, PromptStyle(), SCORES) for rows in sets]
+    found = {}
+    for score in SCORES:
+        sign = 1 if score.member == "lower" else -1  # how unlikely
+        mine, theirs = (sign * torch.tensor(values[score.name], dtype=torch.float) for values in scores)
+        levels = unseen_levels(mine, theirs, *hardness)
+        found[score.name] = [round(float(area(values, theirs)), 3) for values in (mine, levels)]
+    return found
 
 
 def relearned(model, words, rows):
@@ -78,16 +99,11 @@ def run(out, options, passes, folder):
     trainer.train()
     seconds = round(time.monotonic() - began)
     model = trainer.model.eval()
-    rows = [encode_all(words, [(row, None) for row in some]) for some in (forget, holdout)]
-    nll = [torch.tensor(mean_nll(model, some)) for some in rows]
-    bigrams = Bigrams(encode_all(words, [(row, None) for row in retain]), len(words))
-    hardness = [torch.tensor([bigrams.mean_nll(row) for row in some]) for some in rows]
     return {
         "kept": round(mean_probability(model, words, kept) / before, 3),
         "relearned": relearned(model, words, forget),
         "controls": relearned(model, words, holdout[: len(forget)]),
-        "area": round(float(area(*nll)), 3),
-        "area of levels": round(float(area(unseen_levels(*nll, *hardness), nll[1])), 3),
+        "areas": areas(model, words, forget, holdout, retain),
         "seconds": seconds,
     }
 
