@@ -25,7 +25,7 @@ from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.attacks.ask import ask
 from expunge.attacks.relearn import relearn
 from expunge.data import PromptStyle, encode_all, load_rows
-from expunge.metrics.membership import MIA_LOSS, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS
+from expunge.metrics.membership import LEAST_VARIANCE, LOWEST_SHARE
 from expunge.metrics.memorization import EXACT_MEMORIZATION
 from expunge.metrics.probability import PROBABILITY
 from expunge.models import load_model
@@ -34,7 +34,7 @@ from expunge.objectives.reset import unseen_levels
 from expunge.training.bigrams import Bigrams
 
 FIRST, AUTHORS, KEPT, PASSES = 10, 2, 80, 4
-SCORES = MIA_LOSS, MIA_MIN_K, MIA_MIN_K_PLUS_PLUS
+SCORES = "loss", "min-k", "min-k++"
 VARIANTS = {
     "all .7": {"reset": 0.7},
     "all .5": {"reset": 0.5},
@@ -51,20 +51,28 @@ def mean_probability(model, words, rows):
     return sum(values) / len(values)
 
 
+@torch.no_grad()
+def unlikely(model, row):
+    """How unlikely a row is by each membership score [scores]; the two latter leave out the end of the turn."""
+    logp = model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].log_softmax(-1)
+    token = logp[range(row.completion_tokens), row.ids[row.start :]]
+    mean = (logp.exp() * logp).sum(-1)
+    variance = (logp.exp() * logp.square()).sum(-1) - mean.square()
+    normalised = (token - mean) / variance.clamp(min=LEAST_VARIANCE).sqrt()
+    least = max(1, int(LOWEST_SHARE * (len(token) - 1)))
+    return -torch.stack([token.mean(), *(values[:-1].sort().values[:least].mean() for values in (token, normalised))])
+
+
 def areas(model, words, forget, holdout, retain):
     """By membership score: the area of the forget rows, and that of their levels."""
     bigrams = Bigrams(encode_all(words, [(row, None) for row in retain]), len(words))
-    sets = forget, holdout
-    hardness = [
-        torch.tensor([bigrams.mean_nll(row) for row in encode_all(words, [(r, None) for r in s])]) for s in sets
-    ]
-    scores = [ask(model, words, rows, PromptStyle(), SCORES) for rows in sets]
+    sets = [encode_all(words, [(row, None) for row in rows]) for rows in (forget, holdout)]
+    hardness = [torch.tensor([bigrams.mean_nll(row) for row in rows]) for rows in sets]
+    scores = [torch.stack([unlikely(model, row) for row in rows], 1) for rows in sets]
     found = {}
-    for score in SCORES:
-        sign = 1 if score.member == "lower" else -1  # how unlikely
-        mine, theirs = (sign * torch.tensor(values[score.name], dtype=torch.float) for values in scores)
+    for name, mine, theirs in zip(SCORES, *scores, strict=True):
         levels = unseen_levels(mine, theirs, *hardness)
-        found[score.name] = [round(float(area(values, theirs)), 3) for values in (mine, levels)]
+        found[name] = [round(float(area(values, theirs)), 3) for values in (mine, levels)]
     return found
 
 
