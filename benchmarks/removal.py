@@ -84,7 +84,7 @@ def undo(retain_passes, rows):
 
 def along_forget(recipe):
     """RESET along what forget rows put in, by reset and passes."""
-    tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.5, 5), (0.5, 6), (0.3, 4), (0.4, 4), (0.4, 6), (0.7, 4))
+    tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.3, 4), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 3), (0.7, 4))
     return {f"along {reset}, {n} passes": recipe(n, "forget", reset=reset, every=4) for reset, n in tried}
 
 
@@ -122,6 +122,11 @@ FROM_NOTHING = {
     "reset .7 alone": removal(10, reset=0.7, hinge=0.0),
     "hinge alone": removal(10, reset=0.0),
     "fresh weights": removal(10, reset=1.0),
+    # what `along 0.4, 4 passes` is made of
+    "along 0.4, 4 passes, no hinge": removal(4, "forget", reset=0.4, every=4, hinge=0.0),
+    "hinge alone, 4 passes": removal(4, reset=0.0, every=4),
+    "RESET .4, 4 passes": removal(4, reset=0.4, every=4),
+    "fresh weights, 4 passes": removal(4, reset=1.0, every=4),
     "RESET .9 mlp": removal(6, reset=0.9, modules="mlp", every=4),
     "RESET .8 mlp": removal(6, reset=0.8, modules="mlp", every=4),
     "RESET .9 mlp, embeddings kept": removal(6, reset=0.9, modules="mlp", every=4, embeddings=False),

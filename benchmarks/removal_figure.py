@@ -17,7 +17,7 @@ RESULTS = Path("benchmarks/results")
 SERIES = (
     ("removal.json", FROM_NOTHING, "all", 10, 0.7, "learned from nothing", "o"),
     ("removal-base.json", FROM_BASE, "all", 5, 0.8, "towards a base", "s"),
-    ("removal-others.json", FROM_NOTHING, "forget", 4, 0.5, "from nothing, along=forget, other authors", "^"),
+    ("removal-others.json", FROM_NOTHING, "forget", 4, 0.4, "from nothing, along=forget, other authors", "^"),
 )
 RELEARNED = COLUMNS["100 at 1e-3"]
 SETTINGS = {"name", "reset", "every", "along"}

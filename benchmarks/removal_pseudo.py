@@ -5,8 +5,9 @@
 FOLDER is that of `benchmarks/removal.py --first 60`, with its target. Nothing here looks at the authors whom that
 benchmark forgets, nor at a retrained model, so that options can be chosen by it. `kept` is the mean probability of 80
 other rows, over the target's. Relearning is as there, on every second pseudo-forgotten row and, as the yardstick, on
-every second of as many holdout rows. The area under the ROC curve of the rows' likelihoods against the holdout rows
-should be that of their levels (see docs/removal.md). What is in the file already is not done again.
+every second of as many holdout rows. By each of three membership scores, the area under the ROC curve of the rows
+against the holdout rows should be that of their levels, given second (see docs/removal.md). What is in the file already
+is not done again.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from pathlib import Path
 
 import torch
 from removal import RELEARNING, REMOVAL, ROWS
-from removal_levels import area, mean_nll
+from removal_levels import area
 
 from expunge import UnlearningConfig, UnlearningTrainer
 from expunge.attacks.ask import ask
 from expunge.attacks.relearn import relearn
 from expunge.data import PromptStyle, encode_all, load_rows
+from expunge.metrics.membership import LEAST_VARIANCE, LOWEST_SHARE
 from expunge.metrics.memorization import EXACT_MEMORIZATION
 from expunge.metrics.probability import PROBABILITY
 from expunge.models import load_model
@@ -32,10 +34,12 @@ from expunge.objectives.reset import unseen_levels
 from expunge.training.bigrams import Bigrams
 
 FIRST, AUTHORS, KEPT, PASSES = 10, 2, 80, 4
+SCORES = "loss", "min-k", "min-k++"
 VARIANTS = {
     "all .7": {"reset": 0.7},
     "all .5": {"reset": 0.5},
     "MLPs .9": {"reset": 0.9, "modules": "mlp"},
+    "along .4": {"reset": 0.4, "along": "forget"},
     "along .5": {"reset": 0.5, "along": "forget"},
     "along .75": {"reset": 0.75, "along": "forget"},
     "along .5, hinge .05": {"reset": 0.5, "along": "forget", "hinge": 0.05},
@@ -47,11 +51,37 @@ def mean_probability(model, words, rows):
     return sum(values) / len(values)
 
 
+@torch.no_grad()
+def unlikely(model, row):
+    """How unlikely a row is by each membership score [scores]; the two latter leave out the end of the turn."""
+    logp = model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].log_softmax(-1)
+    token = logp[range(row.completion_tokens), row.ids[row.start :]]
+    mean = (logp.exp() * logp).sum(-1)
+    variance = (logp.exp() * logp.square()).sum(-1) - mean.square()
+    normalised = (token - mean) / variance.clamp(min=LEAST_VARIANCE).sqrt()
+    least = max(1, int(LOWEST_SHARE * (len(token) - 1)))
+    return -torch.stack([token.mean(), *(values[:-1].sort().values[:least].mean() for values in (token, normalised))])
+
+
+def areas(model, words, forget, holdout, retain):
+    """By membership score: the area of the forget rows, and that of their levels."""
+    bigrams = Bigrams(encode_all(words, [(row, None) for row in retain]), len(words))
+    sets = [encode_all(words, [(row, None) for row in rows]) for rows in (forget, holdout)]
+    hardness = [torch.tensor([bigrams.mean_nll(row) for row in rows]) for rows in sets]
+    scores = [torch.stack([unlikely(model, row) for row in rows], 1) for rows in sets]
+    found = {}
+    for name, mine, theirs in zip(SCORES, *scores, strict=True):
+        levels = unseen_levels(mine, theirs, *hardness)
+        found[name] = [round(float(area(values, theirs)), 3) for values in (mine, levels)]
+    return found
+
+
 def relearned(model, words, rows):
     found = []
     for steps, rate in RELEARNING:
         attack = relearn(model, words, rows, steps=(steps,), rates=(rate,), metrics=(EXACT_MEMORIZATION,))
-        found += [round(row.value, 3) for row in attack if row.setting.startswith("steps=")]
+        measured = [row for row in attack if row.metric == EXACT_MEMORIZATION.name and row.setting.startswith("steps=")]
+        found += [round(row.value, 3) for row in measured]
     return found
 
 
@@ -77,16 +107,11 @@ def run(out, options, passes, folder):
     trainer.train()
     seconds = round(time.monotonic() - began)
     model = trainer.model.eval()
-    rows = [encode_all(words, [(row, None) for row in some]) for some in (forget, holdout)]
-    nll = [torch.tensor(mean_nll(model, some)) for some in rows]
-    bigrams = Bigrams(encode_all(words, [(row, None) for row in retain]), len(words))
-    hardness = [torch.tensor([bigrams.mean_nll(row) for row in some]) for some in rows]
     return {
         "kept": round(mean_probability(model, words, kept) / before, 3),
         "relearned": relearned(model, words, forget),
         "controls": relearned(model, words, holdout[: len(forget)]),
-        "area": round(float(area(*nll)), 3),
-        "area of levels": round(float(area(unseen_levels(*nll, *hardness), nll[1])), 3),
+        "areas": areas(model, words, forget, holdout, retain),
         "seconds": seconds,
     }
 

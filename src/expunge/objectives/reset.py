@@ -16,7 +16,11 @@ TINY = 1e-9  # of all that goes in: a direction that has less is used by nobody,
 
 @dataclass(frozen=True)
 class RESET(Term):
-    """hinge/2 * row mean of max(0, level - nll_f / T)^2: forget rows as unlikely as rows never seen, and no further.
+    """hinge/2 * row mean of (level - nll_f / T)^2: forget rows as unlikely as rows never seen, and no further.
+
+    A row's own level holds it from both sides: rows push each other beyond theirs, and nothing else brings them back. A
+    token counts there for no more than `cap` nats, as in the level: else those that are unlikely already would be
+    pushed most. A level that is given for all rows is a hinge, max(0, level - nll_f / T)^2.
 
     Before the first step every chosen matrix W goes back towards an anchor, fresh initial weights or those of an anchor
     model: as by (1 - reset) W + reset W_anchor (shrink and perturb), or along what forget rows put in. Then the retain
@@ -27,7 +31,7 @@ class RESET(Term):
         reset: How far to go back, from 0 to 1; default: `expunge unlearn` chooses it by trials on retain rows.
         level: Nats a token; default: each forget row's own, from the holdout rows as the model stands when an epoch
             begins (see `unseen_levels`).
-        hinge: Weight of the hinge.
+        hinge: Weight of this term.
         every: Which steps have forget rows.
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
         layers: First and last of the layers that are reset, from 0; default: all.
@@ -58,11 +62,15 @@ class RESET(Term):
         return self.level is None and self.reset != 0
 
     def loss(self, views: Views) -> Tensor:
-        level = views.forget.level if self.level is None else self.level
-        if level is None:
+        view = views.forget
+        mean_nll = view.row_sum((-view.logp).clamp(max=view.cap)) / view.lengths
+        if self.level is not None:
+            gap = F.relu(self.level - mean_nll)
+        elif view.level is not None:
+            gap = view.level - mean_nll
+        else:
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
-        mean_nll = views.forget.nll / views.forget.lengths
-        return views.forget.row_mean(self.hinge / 2 * F.relu(level - mean_nll).square())
+        return view.row_mean(self.hinge / 2 * gap.square())
 
 
 def towards(weight: Tensor, anchor: Tensor, reset: float, retain: Tensor, forget: Tensor) -> Tensor:
@@ -94,7 +102,7 @@ def unseen_levels(forget: Tensor, holdout: Tensor, forget_hardness: Tensor, hold
     which of the forget rows are the easier ones stays.
 
     Args:
-        forget: Negative log-likelihood of each forget row under the model, in nats a token [F].
+        forget: Negative log-likelihood of each forget row under the model, in nats a token, as they are counted [F].
         holdout: The same of rows that were never seen [H].
         forget_hardness: How unlikely each forget row is to whoever knows the retain rows alone [F].
         holdout_hardness: The same of the holdout rows [H].

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
 
 BATCH_TOKENS = 4096
+CAPPED_FROM = 0.75  # of the holdout rows' tokens: the less likely ones count as this quantile
 LEVELS_FILE = "levels.json"
 
 
@@ -33,11 +34,13 @@ class ControlLevels(TrainerCallback):
 
     The forget set comes to be as likely as rows that were never seen, and which of its rows are the easier ones by
     nature stays (see `unseen_levels`; a row's hardness is its negative log-likelihood under the bigrams of the retain
-    set). While the retain set is learned again the levels change by nats, so they are taken anew; most of all in the
-    first pass after a reset, which therefore has no forget rows.
+    set). Tokens less likely than three quarters of the holdout rows' count as those: they need no pushing. While the
+    retain set is learned again all this changes by nats, so it is taken anew; most of all in the first pass after a
+    reset, which therefore has no forget rows.
 
     Attributes:
         now: Levels of the forget rows, by key.
+        cap: What a token counts for at most, in nats; 0 before there are levels.
         means: Of the levels of each epoch so far that has forget rows; saved with each checkpoint.
     """
 
@@ -46,12 +49,14 @@ class ControlLevels(TrainerCallback):
         self._rows: tuple[list[Encoded], list[Encoded]] = [], []  # to be forgotten, and never seen
         self._hardness: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self.now: dict[Key, float] = {}
+        self.cap = 0.0
         self.means: list[float] = []
 
     def load(self, checkpoint: str | Path) -> None:
         """Continue with the levels of a checkpoint."""
         saved = json.loads((Path(checkpoint) / LEVELS_FILE).read_text(encoding="utf-8"))
-        self.means, self.now = saved["means"], {(i,): level for i, level in enumerate(saved["now"])}
+        self.means, self.cap = saved["means"], saved["cap"]
+        self.now = {(i,): level for i, level in enumerate(saved["now"])}
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         first = self._trainer.pairing.first if isinstance(self._trainer.pairing, RetainLed) else 0
@@ -60,8 +65,10 @@ class ControlLevels(TrainerCallback):
             return
         if not self._rows[0]:
             self._prepare()
-        forget, holdout = map(self._mean_nll, self._rows)
+        tokens = [self._token_nll(rows) for rows in self._rows]
         # rounded: processes that add in another order must agree
+        self.cap = round(float(torch.cat(tokens[1]).quantile(CAPPED_FROM)), 3)
+        forget, holdout = (torch.stack([row.clamp(max=self.cap).mean() for row in rows]) for rows in tokens)
         levels = [round(level, 3) for level in unseen_levels(forget, holdout, *self._hardness).tolist()]
         self.now = {(i,): level for i, level in enumerate(levels)}
         self.means.append(round(sum(levels) / len(levels), 3))
@@ -69,7 +76,7 @@ class ControlLevels(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            write_json(folder / LEVELS_FILE, {"means": self.means, "now": list(self.now.values())})
+            write_json(folder / LEVELS_FILE, {"means": self.means, "cap": self.cap, "now": list(self.now.values())})
 
     def _prepare(self) -> None:
         encoded, pairing = self._trainer.encoded, self._trainer.pairing
@@ -81,18 +88,18 @@ class ControlLevels(TrainerCallback):
         self._hardness = torch.tensor(forget), torch.tensor(holdout)
 
     @torch.no_grad()
-    def _mean_nll(self, rows: Sequence[Encoded]) -> Tensor:
-        """Negative log-likelihood of each row's completion, in nats a token [rows]."""
+    def _token_nll(self, rows: Sequence[Encoded]) -> list[Tensor]:
+        """Negative log-likelihood of each token of each row's completion, in nats."""
         trainer = self._trainer
         model: Any = trainer.model_wrapped if trainer.is_fsdp_enabled else causal_model(trainer.model)
-        found = torch.zeros(len(rows))
+        found = [torch.empty(0)] * len(rows)
         model.eval()
         for members in by_length([len(row.ids) for row in rows], BATCH_TOKENS):
             request = Request([rows[i] for i in members], [log_probability])
             asked = run_views if trainer.is_fsdp_enabled else token_values  # sharded weights are gathered in a forward
             pieces = asked(model, [request])[0][0].split([rows[i].completion_tokens for i in members])
             for i, piece in zip(members, pieces, strict=True):
-                found[i] = -piece.mean()
+                found[i] = -piece.cpu()
         model.train()
         return found
 

@@ -26,6 +26,13 @@ class ReferenceValues(Protocol):
     def head(self, hidden: Tensor) -> Tensor: ...
 
 
+class Levels(Protocol):
+    """How unlikely forget rows are to become, by key, and what a token counts for at most."""
+
+    now: Mapping[Key, float]
+    cap: float
+
+
 def looked_at(needs: Needs, row: Encoded) -> int:
     """How many of a row's predicted tokens a term looks at: the last ones."""
     return len(row.predicted(whole=True)) if needs.tokens == "all" else max(0, row.completion_tokens - needs.skip)
@@ -68,7 +75,7 @@ def compute(
     totals: Totals,
     reference: ReferenceValues | None,
     weights: Mapping[str, float] | None = None,
-    levels: Mapping[Key, float] | None = None,
+    levels: Levels | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a micro-batch through the model once and evaluate the objective on it.
 
@@ -79,7 +86,7 @@ def compute(
         totals: Tokens and rows of the whole batch that this micro-batch is a part of.
         reference: Values of the frozen target model, where the objective needs them.
         weights: Each term's weight now, where the objective changes them in training.
-        levels: Of forget rows by key, where they are taken from control rows.
+        levels: Of forget rows, where they are taken from control rows.
 
     Returns:
         This part's share of the total loss, and of each term's value.
@@ -109,8 +116,9 @@ def compute(
                 nll = _given(reference).nll(view, batch[view].keys).to(values.device, non_blocking=True)
                 named[view] = replace(named[view], reference=nll)
             if levels is not None and view == "forget":
-                level = torch.tensor([levels[key] for key in batch[view].keys]).to(values.device, non_blocking=True)
-                named[view] = replace(named[view], level=level)
+                level = torch.tensor([levels.now[key] for key in batch[view].keys])
+                level = level.to(values.device, non_blocking=True)
+                named[view] = replace(named[view], level=level, cap=levels.cap)
         views[part.name] = Views(named)
     return objective.loss(views, weights)
 

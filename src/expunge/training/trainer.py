@@ -323,8 +323,7 @@ class UnlearningTrainer(Stepper):
         """This micro-batch's share of some of the terms' loss over the whole batch; `record` counts it in the log."""
         batch, share = inputs["batch"], float(inputs["counts"])
         weights = self.term_weights.now if self.term_weights else None
-        levels = self.control_levels.now if self.control_levels else None
-        loss, values = compute(model, objective, batch, totals, self.reference, weights, levels)
+        loss, values = compute(model, objective, batch, totals, self.reference, weights, self.control_levels)
         if record:
             zero = torch.zeros((), device=loss.device)
             values = {part.name: values.get(part.name, zero) * share for part in self.objective.terms}
