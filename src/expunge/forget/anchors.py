@@ -35,7 +35,8 @@ MOST_TOKENS = 64
 """Of an answer: a sentence or two."""
 CONFIDENT = 0.7
 """An answer is the model's own knowledge where its tokens have at least this probability, in geometric mean."""
-MOST_ANCHORS = 600
+MOST_ANCHORS, FEW_ANCHORS = 600, 300
+"""With fewer that the model is sure of, its guesses are added."""
 MOST_WORDS = 200
 """Of the tokenizer: its first ones, which are the most frequent."""
 FORMS_OF_A_WORD = 4
@@ -102,8 +103,9 @@ def recover(
     about = [_Question(form.format(word), form, f"{WORLD}: {word}") for form in _world_forms() for word in words]
     of_words = _own(_confident(model, tokenizer, about, forgotten, style, progress))
     rows = [one.row for one in [*found[:MOST_ANCHORS], *of_words]]
-    missing = MOST_ANCHORS - len(found) if found else 0  # a model that is sure of nothing would only babble
-    return rows + _guessed(model, tokenizer, forget, forgotten, missing, style, seed, progress) if missing > 0 else rows
+    if 0 < len(found) < FEW_ANCHORS:  # a model that is sure of nothing would only babble
+        rows += _guessed(model, tokenizer, forget, forgotten, MOST_ANCHORS - len(found), style, seed, progress)
+    return rows
 
 
 def _guessed(
