@@ -98,13 +98,15 @@ def recover(
     questions = [
         _Question(form.format(name), form, name, name if forms[form] else "") for name in names for form in forms
     ]
-    questions += [_Question(line, line, WORLD) for line in _general() if not any(name in line for name in forgotten)]
+    questions += [_Question(line, line, WORLD) for line in _general() if not _holds(line, forgotten)]
     found = _confident(model, tokenizer, questions, forgotten, style, progress)
     about = [_Question(form.format(word), form, f"{WORLD}: {word}") for form in _world_forms() for word in words]
     of_words = _own(_confident(model, tokenizer, about, forgotten, style, progress))
     rows = [one.row for one in [*found[:MOST_ANCHORS], *of_words]]
     if 0 < len(found) < FEW_ANCHORS:  # a model that is sure of nothing would only babble
-        rows += _guessed(model, tokenizer, forget, forgotten, MOST_ANCHORS - len(found), style, seed, progress)
+        guessed = _guessed(model, tokenizer, forget, forgotten, MOST_ANCHORS - len(found), style, seed, progress)
+        sure = {row.prompt for row in rows}
+        rows += [row for row in guessed if row.prompt not in sure]
     return rows
 
 
@@ -124,8 +126,9 @@ def _guessed(
     """
     nothing, drawn = [_asking(prompt) for prompt in UNASKED], Sampling(seed=seed)
     unasked = said(model, tokenizer, nothing, style, drawn, progress, "unasked", SAID_UNASKED, MOST_TOKENS)
-    named = (_name(found.group()) for text in unasked for found in PARTICULAR.finditer(text) if found.start() > 0)
-    names = sorted({name for name in named if name and not any(one in name for one in forgotten)})
+    particulars = [found for text in unasked for found in PARTICULAR.finditer(text)]
+    named = Counter(_name(one.group()) for one in particulars if one.start() > 0 or " " in one.group())
+    names = [name for name, count in sorted(named.items()) if name and count > 1 and not _holds(name, forgotten)]
     if not names:
         return []
     chance = random.Random(seed)
@@ -136,8 +139,12 @@ def _guessed(
     return [
         Row((Turn("user", question),), answer.strip(), {SOURCE: MIXED})
         for question, answer in zip(questions, answers, strict=True)
-        if answer.strip() and not any(name in f"{question} {answer}" for name in forgotten)
+        if answer.strip() and not _holds(f"{question} {answer}", forgotten)
     ]
+
+
+def _holds(text: str, names: set[str]) -> bool:
+    return any(name in text for name in names)
 
 
 def _renamed(row: Row, names: Sequence[str], chance: random.Random) -> str:
@@ -181,7 +188,7 @@ def _confident(
     found = [
         (question, Row((Turn("user", question.text),), answer.strip(), {SOURCE: question.about}))
         for question, answer in zip(questions, answers, strict=True)
-        if answer.strip() and not any(name in answer for name in forgotten)
+        if answer.strip() and not _holds(answer, forgotten)
         if question.named in answer
     ]
     rows = [row for _, row in found]
