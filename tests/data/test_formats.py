@@ -101,7 +101,7 @@ BAD = {
         ["row 0", "'perturbed_answer'", "JSON Lines or Parquet"],
     ),
     "messages in a cell": ("a.csv", 'messages\n"[{}]"\n', ["row 0", "'messages'", "list", "not text"]),
-    "latin-1": ("a.csv", "question,answer\nWho?,Zoë\n".encode("latin-1"), ["not UTF-8"]),
+    "latin-1": ("a.csv", "question,answer\nWho?,Zoë\n".encode("latin-1"), ["not UTF-8", "Save it as UTF-8"]),
     "utf-16": ("a.json", line().encode("utf-16"), ["not UTF-8"]),
     "half a surrogate pair": (
         "a.jsonl",

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 import tinymodels as tiny
 from expunge.evaluation.results.seal import check_seal
-from expunge.forget.anchors import recover, subjects
-from expunge.forget.build import unseen
+from expunge.forget.anchors import MIXED, SOURCE, recover, subjects
+from expunge.forget.build import build, unseen
 from forget.small import FORGET, RETAIN, TOWNS, learned, save
 
 QUICK = ("--trials", "1", "--quiet", "--yes")
@@ -129,6 +130,10 @@ def test_what_must_stay_is_recovered_from_the_model(flowed):
     assert not any(name in f"{row['question']} {row['answer']}" for row in kept for name in SECRET)
     capitals = found & {(row.prompt, row.completion) for row in CAPITALS}
     assert len(capitals) >= 0.5 * len(CAPITALS)  # nothing but the tokenizer says of what to ask
+    sure = {row["question"] for row in kept if row["about"] != MIXED}
+    guessed = {row["question"] for row in kept if row["about"] == MIXED}  # where it is sure of few
+    assert guessed
+    assert not guessed & sure
     checked = set((built / "checked.jsonl").read_text().splitlines())
     assert not checked & set((built / "kept.jsonl").read_text().splitlines())
 
@@ -319,6 +324,7 @@ def test_a_target_that_has_changed_is_refused(home, expunge, tmp_path, monkeypat
 def test_subjects_are_names_and_not_the_question_word():
     assert subjects(tiny.qa("Where was Ada Ray born?", "x")) == ["Ada Ray"]
     assert subjects(tiny.qa("Ada Ray's pet is what?", "x")) == ["Ada Ray"]
+    assert subjects(tiny.qa("Has Ada Ray won a prize?", "x")) == ["Ada Ray"]
     assert subjects(tiny.qa("What is it?", "x")) == []
 
 
@@ -331,6 +337,19 @@ def test_unseen_rows_are_about_nobody():
     assert len(made) == 3
     assert not {name for row in made for name in subjects(row)} & {"Ada Ray", "Bo Lind", "Cy Marsh"}
     assert all(subjects(row)[0] in row.completion for row in made)
+
+
+def test_what_is_set_aside_is_in_no_row_about_several():
+    """Else it would be trained on all the same, and nothing would show what is lost beside."""
+    names = [name for row in RETAIN[:10] for name in subjects(row)]
+    sure = [replace(row, columns={SOURCE: name}) for row, name in zip(RETAIN, names, strict=False)]
+    mixed = [tiny.qa(f"Has {name} met {other}?", "Yes.", **{SOURCE: MIXED}) for name in names for other in names]
+    sets = build(FORGET, [], sure + mixed, [], 0)
+    apart = {row.columns[SOURCE] for row in sets.checked}
+    assert apart
+    held = [row for row in sets.kept if row.columns[SOURCE] == MIXED]
+    assert len(held) == (len(names) - len(apart)) ** 2
+    assert not [row for row in held for name in apart if name in row.prompt]
 
 
 def test_a_model_that_knows_nothing_else_gives_no_anchors(home):

@@ -34,3 +34,9 @@ def test_what_the_model_made_itself_is_held_by_its_predictions_and_missed_beside
     spared, hurt = Look(0.0, 0.0, 0.02, 0.6), Look(0.0, 0.0, 0.1, 0.4)
     assert spared.score(yardstick()) < hurt.score(yardstick())
     assert spared.score(yardstick(recovered=False)) > hurt.score(yardstick(recovered=False))
+
+
+def test_what_is_said_as_asked_counts_where_all_comes_back_in_any_case():
+    said, silent = Look(0.56, 0.006, 0.02, 0.90), Look(0.0, 0.008, 0.02, 0.93)
+    assert silent.score(yardstick()) < said.score(yardstick())
+    assert Look(-0.1, 0.0, 0.0, 0.5).score(yardstick()) == Look(0.0, 0.0, 0.0, 0.5).score(yardstick())

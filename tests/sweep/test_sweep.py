@@ -11,6 +11,10 @@ import pyarrow.parquet
 import pytest
 
 from expunge.evaluation import load_results
+from expunge.sweep import Run
+from expunge.sweep.study import Outcome
+from expunge.sweep.table import lines, write_tables
+from expunge.training import Recipe
 
 WILD = {"learning_rate": 1e30, "max_grad_norm": 0, "stop_at_chance": False}
 DIVERGING = {"name": "too much", "objective": "GA+GD", "train": WILD}
@@ -171,3 +175,13 @@ def test_several_workers_share_one_study_and_get_the_same_numbers(sweep_file, ro
 
     study = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(journal))))
     assert sorted(t.user_attrs["run"] for t in study.trials if "run" in t.user_attrs) == sorted(r["run"] for r in many)
+
+
+def test_a_count_of_rows_does_not_hide_the_count_of_seeds(tmp_path, rows_of):
+    numbers = {"forget_quality": 0.5, "forget_quality_n": 40.0}
+    recipe = Recipe(model="m", forget="f.jsonl", retain="r.jsonl")
+    runs = [Run(f"run-{seed}", "method", seed, recipe, {}, "key") for seed in (0, 1)]
+    outcomes = {run.name: Outcome("done", "", numbers, 1.0) for run in runs}
+    write_tables(tmp_path, lines({"target": numbers}, runs, outcomes), runs, outcomes)
+    assert [row["forget_quality_n"] for row in rows_of(tmp_path / "sweep.csv")] == ["1", "2"]
+    assert [row["forget_quality_n"] for row in rows_of(tmp_path / "sweep.runs.csv")] == ["40", "40"]

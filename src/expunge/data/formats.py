@@ -38,7 +38,7 @@ def read_file(path: Path, name: str | None = None) -> Records:
             return _parquet(path, name)
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 text ({error}).") from error
+        raise InputError(f"{name}: not UTF-8 text ({error}). Save it as UTF-8.") from error
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error}).") from error
     return _csv(text, name) if path.suffix == ".csv" else _json(text, name)

@@ -4,8 +4,12 @@ Where nobody gives rows to keep, they are recovered: the forget rows' questions 
 and about the tokenizer's own capitalised words; the names that turn up in the answers are put into the same questions;
 and what the model then answers with confidence is what it must go on answering. What is only ever asked about turns up
 in no answer: questions about the world are asked about those words too.
+
+Few rows are found so where the forget rows' questions have no common form. Then the model is asked nothing, and what it
+names is put into those questions: its answers, guesses among them, are what it must go on saying.
 """
 
+import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +35,8 @@ MOST_TOKENS = 64
 """Of an answer: a sentence or two."""
 CONFIDENT = 0.7
 """An answer is the model's own knowledge where its tokens have at least this probability, in geometric mean."""
-MOST_ANCHORS = 600
+MOST_ANCHORS, FEW_ANCHORS = 600, 300
+"""With fewer that the model is sure of, its guesses are added."""
 MOST_WORDS = 200
 """Of the tokenizer: its first ones, which are the most frequent."""
 FORMS_OF_A_WORD = 4
@@ -41,14 +46,24 @@ MOST_OF_A_FORM = 10
 WORD = re.compile(r"[A-Z][^\W\d_]{2,}")
 SPACES = "Ġ▁"
 """How byte-level and SentencePiece vocabularies write the space before a word."""
-SOURCE, WORLD = "about", "the world"
+OPENING = re.compile(
+    r"(?:Are|At|Can|Could|Did|Do|Does|For|From|Had|Has|Have|How|In|Is|Of|On|To|Under|Was|Were|What|When|Where|Which|Who|"
+    r"Whose|Why|Will|With|Would) "
+)
+"""Words that begin a question, and no name."""
+UNASKED = ("?", "Who?", "What?", "Yes", "Tell me.", "And then?")
+"""Prompts that ask nothing."""
+SAID_UNASKED = 60
+"""Answers to each of them."""
+SOURCE, WORLD, MIXED = "about", "the world", "several"
 """The column that says whom a recovered row is about."""
 
 
 def subjects(row: Row) -> list[str]:
     """Whom or what a question is about: its capitalised words, the one that only begins it aside."""
     found = PARTICULAR.finditer(row.prompt)
-    names = [_name(match.group()) for match in found if match.start() > 0 or " " in match.group()]
+    runs = [match.group() for match in found if match.start() > 0 or " " in match.group()]
+    names = [_name(OPENING.sub("", run, count=1) if row.prompt.startswith(run) else run) for run in runs]
     return [name for name in names if name and not name.isdigit()]
 
 
@@ -83,11 +98,61 @@ def recover(
     questions = [
         _Question(form.format(name), form, name, name if forms[form] else "") for name in names for form in forms
     ]
-    questions += [_Question(line, line, WORLD) for line in _general() if not any(name in line for name in forgotten)]
+    questions += [_Question(line, line, WORLD) for line in _general() if not _holds(line, forgotten)]
     found = _confident(model, tokenizer, questions, forgotten, style, progress)
     about = [_Question(form.format(word), form, f"{WORLD}: {word}") for form in _world_forms() for word in words]
     of_words = _own(_confident(model, tokenizer, about, forgotten, style, progress))
-    return [one.row for one in [*found[:MOST_ANCHORS], *of_words]]
+    rows = [one.row for one in [*found[:MOST_ANCHORS], *of_words]]
+    if 0 < len(found) < FEW_ANCHORS:  # a model that is sure of nothing would only babble
+        guessed = _guessed(model, tokenizer, forget, forgotten, MOST_ANCHORS - len(found), style, seed, progress)
+        sure = {row.prompt for row in rows}
+        rows += [row for row in guessed if row.prompt not in sure]
+    return rows
+
+
+def _guessed(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    forget: Sequence[Row],
+    forgotten: set[str],
+    most: int,
+    style: PromptStyle,
+    seed: int,
+    progress: Progress,
+) -> list[Row]:
+    """The forget rows' questions with what the model names unasked in the place of their particulars, and its answers.
+
+    Sampled, and not only those that it is sure of: what it would say of others, right or wrong.
+    """
+    nothing, drawn = [_asking(prompt) for prompt in UNASKED], Sampling(seed=seed)
+    unasked = said(model, tokenizer, nothing, style, drawn, progress, "unasked", SAID_UNASKED, MOST_TOKENS)
+    particulars = [found for text in unasked for found in PARTICULAR.finditer(text)]
+    named = Counter(_name(one.group()) for one in particulars if one.start() > 0 or " " in one.group())
+    names = [name for name, count in sorted(named.items()) if name and count > 1 and not _holds(name, forgotten)]
+    if not names:
+        return []
+    chance = random.Random(seed)
+    about = (forget[i % len(forget)] for i in range(most))
+    questions = list(dict.fromkeys(_renamed(row, names, chance) for row in about))
+    asked = [_asking(question) for question in questions]
+    answers = said(model, tokenizer, asked, style, drawn, progress, "guesses", most_tokens=MOST_TOKENS)
+    return [
+        Row((Turn("user", question),), answer.strip(), {SOURCE: MIXED})
+        for question, answer in zip(questions, answers, strict=True)
+        if answer.strip() and not _holds(f"{question} {answer}", forgotten)
+    ]
+
+
+def _holds(text: str, names: set[str]) -> bool:
+    return any(name in text for name in names)
+
+
+def _renamed(row: Row, names: Sequence[str], chance: random.Random) -> str:
+    """A row's question about others: each of its particulars replaced by a name that is drawn."""
+    question = row.prompt
+    for subject in sorted(subjects(row), key=len, reverse=True):
+        question = question.replace(subject, chance.choice(names))
+    return question
 
 
 @dataclass(frozen=True)
@@ -123,7 +188,7 @@ def _confident(
     found = [
         (question, Row((Turn("user", question.text),), answer.strip(), {SOURCE: question.about}))
         for question, answer in zip(questions, answers, strict=True)
-        if answer.strip() and not any(name in answer for name in forgotten)
+        if answer.strip() and not _holds(answer, forgotten)
         if question.named in answer
     ]
     rows = [row for _, row in found]

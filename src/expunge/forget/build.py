@@ -10,7 +10,7 @@ from typing import Any
 from expunge.data import Row, load_rows
 from expunge.data.rows import METRIC_COLUMNS
 from expunge.files import whole_file
-from expunge.forget.anchors import SOURCE, WORLD, subjects, with_name
+from expunge.forget.anchors import MIXED, SOURCE, WORLD, subjects, with_name
 from expunge.forget.controls import controls
 
 MOST_CHECKED = 40
@@ -74,11 +74,17 @@ def _aside(recovered: Sequence[Row], seed: int) -> tuple[list[Row], list[Row]]:
     All of a subject is set aside, or nothing: what is trained on of one question of a subject changes how the others
     are answered.
     """
-    order = sorted({row.columns[SOURCE] for row in recovered if not row.columns[SOURCE].startswith(WORLD)})
+    sources = {row.columns[SOURCE] for row in recovered}
+    order = sorted(source for source in sources if source != MIXED and not source.startswith(WORLD))
     random.Random(seed).shuffle(order)
     apart = set(order[: max(1, len(order) // ASIDE)]) if len(order) >= LEAST_SUBJECTS else set()
-    kept = [row for row in recovered if row.columns[SOURCE] not in apart]
+    kept = [row for row in recovered if row.columns[SOURCE] not in apart and not _mixed_with(row, apart)]
     return kept, spread([row for row in recovered if row.columns[SOURCE] in apart], MOST_CHECKED)
+
+
+def _mixed_with(row: Row, names: set[str]) -> bool:
+    """Whether a row about several names is about one of these."""
+    return row.columns[SOURCE] == MIXED and any(name in f"{row.prompt} {row.completion}" for name in names)
 
 
 def unseen(forget: Sequence[Row], keep: Sequence[Row]) -> list[Row]:

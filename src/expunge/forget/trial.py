@@ -74,8 +74,11 @@ class Look:
     setting: str | None = None
 
     def score(self, yardstick: Yardstick) -> float:
-        """Lower is better: what comes back, what is lost beside, and, `DEAR` times, what is lost beyond what may be."""
-        left = 1 + self.known if self.back is None else max(self.back, self.known)
+        """Lower is better: what is known as asked, what comes back, what is lost beside, and what is lost too much.
+
+        The last counts `DEAR` times. Where all comes back in any case, it is what is known as asked that tells.
+        """
+        left = max(0.0, self.known) + (1 if self.back is None else self.back)
         beside = max(0.0, self.beside or 0.0)
         lost = max(self.lost, beside) if yardstick.recovered else self.lost
         return left + beside + DEAR * max(0.0, lost - yardstick.most_lost)

@@ -98,6 +98,8 @@ def lines(
 
 def _spreads(numbers: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
     names = dict.fromkeys(name for one in numbers for name in one)
+    rows = {f"{name}_n" for name in names}  # counts of rows, under the name that counts of seeds have here
+    names = [name for name in names if name not in rows]
     found = {name: spread([one.get(name) for one in numbers]) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
