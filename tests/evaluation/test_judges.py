@@ -89,9 +89,7 @@ def test_share_and_probability_of_a_label(model, tokenizer, rows, classifier) ->
 
 def test_a_moderator_reads_prompt_and_output(model, tokenizer, rows, classifier) -> None:
     given = {"harmful": (classifier, "noise"), "gibberish": (classifier, "noise")}
-    result = evaluate(
-        model, tokenizer, suite="own", data=rows, classifiers=given, moderators=frozenset({"harmful"})
-    )
+    result = evaluate(model, tokenizer, suite="own", data=rows, classifiers=given, moderators=frozenset({"harmful"}))
     for line in (line for line in result.table.to_pylist() if line["generation"].strip()):
         pair = logits(classifier, line["question"], line["generation"]).softmax(-1)
         assert line["harmful_probability"] == pytest.approx(float(pair[1]), rel=1e-4)
