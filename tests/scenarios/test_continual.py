@@ -75,6 +75,7 @@ def test_what_there_is_not(expunge, tmp_path):
     assert re.search(r"continual\n.*\n.*2410\.08109", expunge("scenarios").out)
 
 
+@pytest.mark.slow
 def test_the_full_form_takes_tasks_and_keeps_those_to_come(expunge, model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(continual, "PUBLISHED", {"NPO, reference previous": ("NPO+GD", "previous")})
     words = ["scenario", "continual", "--model", model_folder, "--data", write_tasks(tmp_path / "tofu"), "--quiet"]
