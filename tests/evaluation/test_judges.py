@@ -87,6 +87,17 @@ def test_share_and_probability_of_a_label(model, tokenizer, rows, classifier) ->
     assert result.recipe["classifiers"]["salad"]["label"] == "word salad"
 
 
+def test_a_moderator_reads_prompt_and_output(model, tokenizer, rows, classifier) -> None:
+    given = {"harmful": (classifier, "noise"), "gibberish": (classifier, "noise")}
+    result = evaluate(model, tokenizer, suite="own", data=rows, classifiers=given, moderators=frozenset({"harmful"}))
+    for line in (line for line in result.table.to_pylist() if line["generation"].strip()):
+        pair = logits(classifier, line["question"], line["generation"]).softmax(-1)
+        assert line["harmful_probability"] == pytest.approx(float(pair[1]), rel=1e-4)
+        alone = logits(classifier, line["generation"]).softmax(-1)
+        assert line["gibberish_probability"] == pytest.approx(float(alone[1]), rel=1e-4) != line["harmful_probability"]
+    assert result.recipe["classifiers"]["harmful"]["reads"] == "prompt and output"
+
+
 def test_labels_that_do_not_exclude_each_other(model, tokenizer, rows, tmp_path) -> None:
     settings = {"id2label": LABELS, "problem_type": "multi_label_classification"}
     several = bert_folder(tmp_path / "several", BertForSequenceClassification, **settings)
@@ -106,7 +117,7 @@ def test_a_label_of_several_is_carried_from_a_half_on(classifier, monkeypatch) -
     chances = torch.tensor([0.49, 0.51, 0.59, 0.9])
     logits = [torch.tensor([9.0, float(logit), 9.0]) for logit in chances.logit()]
     monkeypatch.setattr("expunge.evaluation.judges.classifier.classify", lambda judge, texts: logits[: len(texts)])
-    assert [label.carried for label in labels(judge, ["a", "b", "c", "d"])] == [False, True, True, True]
+    assert [label.carried for label in labels(judge, [("a",), ("b",), ("c",), ("d",)])] == [False, True, True, True]
 
 
 @torch.no_grad()
@@ -309,9 +320,11 @@ def test_the_command_line(rows, classifier, fluency_model, tmp_path) -> None:
     data = tmp_path / "forget.jsonl"
     data.write_text("\n".join(json.dumps({"prompt": r.prompt, "completion": r.completion}) for r in rows["forget"]))
     words = ["eval", "--model", tmp_path / "model", "--suite", "own", "--data", data, "--out", tmp_path / "r.json"]
-    words += ["--classifier", f"gibberish={classifier}:noise", "--classifier", f"salad={classifier}:word salad"]
+    words += ["--classifier", f"gibberish={classifier}:noise", "--moderator", f"salad={classifier}:word salad"]
     words += ["--fluency-model", fluency_model, "--json"]
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     found = json.loads(done.stdout)["metrics"]
     assert all(found[f"forget/{m}"]["n"] == 4 for m in ("gibberish_rate", "salad_rate", "salad_probability"))
     assert found["forget/perplexity"]["value"] > 1
+    read = {name: one.get("reads") for name, one in json.loads(done.stdout)["recipe"]["classifiers"].items()}
+    assert read == {"gibberish": None, "salad": "prompt and output"}

@@ -60,6 +60,14 @@ def write_tofu(folder: Path) -> Path:
     return folder
 
 
+def write_tasks(folder: Path) -> Path:
+    """The released tasks of continual unlearning, two rows each, the second one first, and what must stay."""
+    asked = [{"task_id": str(task), **author(number)} for task, number in ((2, 12), (2, 13), (1, 10), (1, 11))]
+    write_lines(folder / "continual01_perturbed.json", asked)
+    write_lines(folder / "retain90.json", [{name: author(i)[name] for name in ("question", "answer")} for i in (4, 5)])
+    return folder
+
+
 def write_people(folder: Path) -> Path:
     """The released data about real people: the target model's answer, and the golden one."""
 

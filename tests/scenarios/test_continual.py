@@ -13,6 +13,7 @@ from expunge.scenarios import SCENARIOS, continual
 from expunge.scenarios.continual import METHODS, small
 from expunge.worlds.corpus import write_world
 from expunge.worlds.new import new_tiny
+from scenarios.layouts import read_table, write_lines, write_tasks
 
 METRICS = {
     "forget/known",
@@ -72,6 +73,36 @@ def test_what_there_is_not(expunge, tmp_path):
     both = expunge("scenario", "continual", "--small", "--model", "m", "--retain", "r", "--out", tmp_path, code=2).err
     assert "--model, --retain" in both
     assert re.search(r"continual\n.*\n.*2410\.08109", expunge("scenarios").out)
+
+
+@pytest.mark.slow
+def test_the_full_form_takes_tasks_and_keeps_those_to_come(expunge, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(continual, "PUBLISHED", {"NPO, reference previous": ("NPO+GD", "previous")})
+    words = ["scenario", "continual", "--model", model_folder, "--data", write_tasks(tmp_path / "tofu"), "--quiet"]
+    expunge(*words, "--out", tmp_path / "out")
+    found = read_table(tmp_path / "out", "continual")
+    assert {(method, metric) for method, metric in found} == {
+        ("NPO, reference previous", metric + end) for metric in METRICS for end in ("", "@1", "@2")
+    }
+    assert [found["NPO, reference previous", f"forget/known@{task}"]["n"] for task in (1, 2)] == [2, 4]
+    assert "full form" in (tmp_path / "out" / "report.html").read_text()
+    ledger = Ledger(tmp_path / "out" / "ledgers" / "NPO-reference-previous")
+    timeline = ledger.timeline()
+    assert (timeline.init["reference"], timeline.processed) == ("previous", ["task-1", "task-2"])
+    assert "author 10" in ledger.rows_of("task-1").read_text()  # by its number, not by its place in the file
+    kept = [state.finished["rows"]["retain"]["rows"] for state in timeline.current]
+    assert kept == [4, 2]  # two rows that must stay, and the task that is still to come
+    settings = timeline.current[0].settings["train"]
+    assert (settings["learning_rate"], settings["max_steps"]) == (1e-5, 1)
+    assert [bool(list(path.rglob("*.safetensors"))) for path in sorted(ledger.states.iterdir())] == [False, True]
+
+
+def test_tasks_without_a_number_are_refused(expunge, model_folder, tmp_path):
+    words = ["scenario", "continual", "--model", model_folder, "--out", tmp_path / "out"]
+    assert "--data TOFU" in expunge(*words, code=2).err
+    data = write_tasks(tmp_path / "tofu")
+    write_lines(data / "continual01_perturbed.json", [{"question": "q", "answer": "a"}])
+    assert "row 0: 'task_id' must be the number of its task" in expunge(*words, "--data", data, code=2).err
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """MUSE: invented news in the published layout, folds, and the curves over them."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from expunge.data import configurations, load_rows
 from expunge.scenarios import SCENARIOS, muse
@@ -54,6 +56,17 @@ def test_the_news_have_the_published_layout_and_folds_are_apart(tmp_path):
     assert set.union(*folds) <= learned - kept
     assert not learned & texts(f"{spec}:raw:holdout")
     assert texts(f"{spec}:raw:retain1") < kept
+
+
+def test_the_tokenizer_has_met_the_words_of_the_holdout(tmp_path):
+    write_layout(tmp_path / "news", news_world(0))
+    muse.write_tokenizer(tmp_path / "news", tmp_path / "tokenizer")
+    words = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    lengths = {}
+    for name in ("forget", "holdout"):
+        found = texts(f"{tmp_path / 'news'}:raw:{name}")
+        lengths[name] = sum(len(words(text).input_ids) for text in found) / sum(map(len, found))
+    assert lengths["holdout"] == pytest.approx(lengths["forget"], rel=0.1)
 
 
 def test_folds_that_are_not_published_together_are_put_together(news, tmp_path):
@@ -124,6 +137,8 @@ def test_the_small_form_by_its_command(expunge, tmp_path, monkeypatch):
     assert {method for method, _ in value} == {"retain model", "target model", *methods}
     assert min(value["target model", metric] for metric in (muse.VERBATIM, muse.KNOWN, muse.KEPT)) > 0.9
     assert value["target model", "privleak"] < -50
+    found = json.loads((tmp_path / "results" / "retain.results.json").read_text())["metrics"]["forget/mia_min_k"]
+    assert 0.2 < found["value"] < 0.8  # it has met neither the forget nor the holdout articles
     assert value["retain model", muse.VERBATIM] < 0.8
     assert value["retain model", muse.KNOWN] < 0.2
     assert value["retain model", muse.KEPT] > 0.9

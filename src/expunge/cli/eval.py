@@ -45,6 +45,10 @@ def evaluate_model(
             "NAME_rate; e.g. gibberish, harmful.",
         ),
     ] = None,
+    moderator: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=MODEL:LABEL, repeatable: the same, of a classifier that reads prompt and output."),
+    ] = None,
     reward_model: Annotated[
         str | None, typer.Option(help="Reward model (a classifier with one output) for suite llmu, Hub name or folder.")
     ] = None,
@@ -113,10 +117,11 @@ def evaluate_model(
         judges=JudgeModels(
             embedding_model,
             nli_model,
-            parse_classifiers(classifier or []),
+            parse_classifiers([*(classifier or []), *(moderator or [])]),
             reward_model,
             fluency_model,
             bertscore_model,
+            frozenset(parse_classifiers(moderator or [])),
         ),
         execution=Execution(batch_tokens, device, vllm, progress=True, precision=precision),
         out=out,

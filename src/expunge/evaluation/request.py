@@ -83,6 +83,7 @@ class JudgeModels:
         nli_model: a classifier, for `entailment`.
         classifiers: name -> (sequence classifier, label), for `<name>_rate` and `<name>_probability`: how many outputs
             carry the label.
+        moderators: names of those classifiers that read prompt and output, as a pair of texts; others read the output.
         reward_model: a sequence classifier with one output, for `reward` (suite llmu).
         fluency_model: a causal language model, for `perplexity`.
         bertscore_model: an encoder, with `:LAYER` after it where the last is not meant, for `bert_score_f1` (suite
@@ -95,6 +96,7 @@ class JudgeModels:
     reward_model: str | None = None
     fluency_model: str | None = None
     bertscore_model: str | None = None
+    moderators: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

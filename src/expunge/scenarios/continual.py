@@ -1,19 +1,21 @@
 """Continual unlearning (arXiv 2410.08109): ten tasks, one after the other, each from the model before.
 
-Small: an invented world, of which a model of a million parameters learns 20 people. Ten of them ask to be forgotten,
-one after the other: a ledger with ten requests for each method. What comes back is taken as it is, and the next task
-follows.
+A ledger with ten requests for each method. What comes back is taken as it is, and the next task follows. Small: an
+invented world, of which a model of a million parameters learns 20 people; ten of them ask to be forgotten. Full: TOFU's
+tasks, the retain set being what must stay and the tasks that are still to come.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from expunge.errors import Regression
+from expunge.errors import InputError, Regression
+from expunge.files import write_jsonl
 from expunge.runs import LEDGER, MEASURED
-from expunge.scenarios.base import Scenario, TableRow, learn_tiny
+from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
 from expunge.worlds.new import TINY_UNLEARNING
 
 METHODS: dict[str, tuple[str, str]] = {
@@ -26,7 +28,17 @@ METHODS: dict[str, tuple[str, str]] = {
     "IDK+AP": ("IDK+AP", "first"),
 }
 """Objective, and the model that it compares with."""
-TASKS = 10
+PUBLISHED: dict[str, tuple[str, str]] = {
+    "GA+GD": ("GA+GD", "first"),
+    "NPO+GD, reference previous": ("NPO+GD", "previous"),
+    "NPO+GD, reference first": ("NPO+GD", "first"),
+    "DPO+GD, reference previous": ("DPO+GD", "previous"),
+    "IDK+GD": ("IDK+GD", "first"),
+    "ME+GD": ("ME+GD", "first"),
+    "IDK+AP": ("IDK+AP", "first"),
+}
+"""Of the full form: the paper's, with the model before each task as reference, and NPO with the first one too."""
+TASKS, TASK_ROWS = 10, "continual01_perturbed"
 PEOPLE = 2 * TASKS  # half of them ask
 LABELS = {
     "forget/known": "Forgotten rows that are known",
@@ -44,7 +56,26 @@ SETTINGS: dict[str, Any] = {
 """The same for every method, untuned. A model of a million parameters needs a far larger rate than one of a billion."""
 
 
-def small(out: Path, seed: int, quiet: bool, say: Callable[[str], None], tasks: int = TASKS) -> list[TableRow]:
+@dataclass(frozen=True)
+class Requests:
+    """What is asked of every method.
+
+    Attributes:
+        target: the first model.
+        files: rows of each task, by its id, in order.
+        retain: SPEC of what must stay; of it the ledger leaves out what was requested so far.
+        train: settings of every method.
+        holdout: SPEC of rows never trained on, where there are any.
+    """
+
+    target: str
+    files: Mapping[str, Path]
+    retain: str
+    train: Mapping[str, Any]
+    holdout: str | None = None
+
+
+def small(out: Path, seed: int, quiet: bool, say: Say, tasks: int = TASKS) -> list[TableRow]:
     """Run the small form; run again in the same folder, it goes on where it was.
 
     Args:
@@ -54,26 +85,82 @@ def small(out: Path, seed: int, quiet: bool, say: Callable[[str], None], tasks: 
         say: is told about each step.
         tasks: so many requests.
     """
+    files, world = _people(out, seed, tasks), out / "world"
+    if not (out / "target").is_dir():
+        say("The target model is learning (about a minute)")
+        learn_tiny(f"{world}:full", out / "target", seed)
+    requests = Requests(str(out / "target"), files, f"{world}:retain50", SETTINGS, f"{world}:holdout50")
+    return _run(requests, METHODS, out, seed, quiet, say)
+
+
+def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
+    """The paper's setting on a model that knows TOFU, on tasks in the layout of its released data.
+
+    Raises:
+        InputError: no data is given, or its tasks are in another layout.
+    """
+    from expunge.data import load_records
+    from expunge.scenarios.compare import published
+
+    if given.data is None:
+        raise InputError(f"Scenario {CONTINUAL.name} needs {CONTINUAL.takes}.")
+    tasks = task_rows(f"{given.data}:{TASK_ROWS}")
+    files = {f"task-{task}": out / "requests" / f"task-{task}.jsonl" for task in tasks}
+    (out / "requests").mkdir(exist_ok=True)
+    for file, rows in zip(files.values(), tasks.values(), strict=True):
+        write_jsonl(file, rows)
+    kept = load_records(given.retain or f"{given.data}:retain90")
+    write_jsonl(out / "retain.jsonl", [*kept, *(row for rows in tasks.values() for row in rows)])
+    train = published(min(map(len, tasks.values())), 1e-5, 500)
+    requests = Requests(given.model, files, str(out / "retain.jsonl"), train)
+    return _run(requests, PUBLISHED, out, seed, quiet, say, "full form", FULL_DIFFERS)
+
+
+def task_rows(spec: str) -> dict[int, list[dict[str, Any]]]:
+    """The rows of each task, by its number, in order.
+
+    Args:
+        spec: of rows with a column `task_id`: 1 for those that are forgotten first.
+
+    Raises:
+        InputError: a row has no such number.
+    """
+    from expunge.data import load_records
+
+    found: dict[int, list[dict[str, Any]]] = {}
+    for i, record in enumerate(load_records(spec)):
+        if not str(number := record.get("task_id")).isdecimal():
+            raise InputError(f"{spec}, row {i}: 'task_id' must be the number of its task, 1, 2 ..., not {number!r}.")
+        found.setdefault(int(number), []).append(record)
+    return dict(sorted(found.items()))
+
+
+def _run(
+    requests: Requests,
+    methods: Mapping[str, tuple[str, str]],
+    out: Path,
+    seed: int,
+    quiet: bool,
+    say: Say,
+    form: str = "small form",
+    differs: tuple[str, ...] = (),
+) -> list[TableRow]:
     from expunge.ledger import write_report
     from expunge.scenarios.page import publish
 
-    requests = _requests(out, seed, tasks)
-    if not (out / "target").is_dir():
-        say("The target model is learning (about a minute)")
-        learn_tiny(f"{out / 'world'}:full", out / "target", seed)
     rows: list[TableRow] = []
-    for method, (objective, reference) in METHODS.items():
+    for method, (objective, reference) in methods.items():
         folder = out / "ledgers" / method.replace(", ", "-").replace(" ", "-")
-        _process(folder, out, requests, objective, reference, seed, quiet)
+        _process(folder, requests, objective, reference, seed, quiet)
         rows += _rows(folder, method, seed)
         write_report(folder, folder.with_suffix(".html"))
         last = {row.metric: row.value for row in rows if row.method == method and "@" not in row.metric}
         say(f"{method}: " + ", ".join(f"{metric} {value:.2f}" for metric, value in last.items()))
-    publish(out, CONTINUAL, rows)
+    publish(out, CONTINUAL, rows, form, differs)
     return rows
 
 
-def _requests(out: Path, seed: int, tasks: int) -> dict[str, Path]:
+def _people(out: Path, seed: int, tasks: int) -> dict[str, Path]:
     """The rows of each task: all about one person."""
     from expunge.worlds.corpus import write_world
 
@@ -89,28 +176,27 @@ def _requests(out: Path, seed: int, tasks: int) -> dict[str, Path]:
     return found
 
 
-def _process(
-    folder: Path, out: Path, requests: dict[str, Path], objective: str, reference: str, seed: int, quiet: bool
-) -> None:
-    """Ten requests to a ledger, each when the one before it is processed."""
+def _process(folder: Path, requests: Requests, objective: str, reference: str, seed: int, quiet: bool) -> None:
+    """Requests to a ledger, each when the one before it is processed. Of its states the last keeps its weights."""
     from expunge.ledger import add, init, run
     from expunge.training import Recipe
 
     if not (folder / LEDGER).is_file():
         recipe = Recipe(
-            model=str(out / "target"),
+            model=requests.target,
             forget="-",
-            retain=f"{out / 'world'}:retain50",
+            retain=requests.retain,
             objective=objective,
-            train={**SETTINGS, "seed": seed},
+            train={**requests.train, "seed": seed},
         )
-        init(folder, recipe, f"{out / 'world'}:holdout50", reference)
-    for request, file in requests.items():
+        init(folder, recipe, requests.holdout, reference)
+    device = "cpu" if requests.train.get("use_cpu") else None
+    for request, file in requests.files.items():
         add(folder, file, request)
         try:
-            run(folder, quiet=quiet, device="cpu")
+            run(folder, prune=True, quiet=quiet, device=device)
         except Regression:
-            run(folder, accept=True, quiet=quiet, device="cpu")
+            run(folder, accept=True, prune=True, quiet=quiet, device=device)
 
 
 def _rows(folder: Path, method: str, seed: int) -> Iterator[TableRow]:
@@ -138,6 +224,13 @@ def _rows(folder: Path, method: str, seed: int) -> Iterator[TableRow]:
                 yield TableRow(method, metric + end, value, spread, n, seed)
 
 
+FULL_DIFFERS = (
+    "The table has what can be measured without other models: what is known, probabilities and ROUGE-L. Model "
+    "utility and forget efficacy, as in the paper, need models of sentence similarity and entailment.",
+    "What must stay is measured on 100 rows, evenly spaced in the retain set of each task.",
+    "KL in GD's place is not run.",
+    "One seed.",
+)
 CONTINUAL = Scenario(
     name="continual",
     summary="ten people ask to be forgotten, one after the other: which methods keep the rest?",
@@ -149,13 +242,14 @@ CONTINUAL = Scenario(
         "term but IDK+AP's.",
         "Every method has the same learning rate and number of steps, untuned: the table compares methods at one "
         "setting, not at the best setting of each.",
-        "The table has what can be measured without other models: what is known, probabilities and ROUGE-L. Model "
-        "utility and forget efficacy, as in the paper, need models of sentence similarity and entailment.",
+        FULL_DIFFERS[0],
         "The retain set is the other ten people, and common knowledge, in every task; people who are still to ask are "
-        "in no set.",
+        "in no set; in the paper they are in the retain set until they ask.",
         "One seed.",
     ),
     labels=LABELS,
     drawn=("forget/known", "forget/rougeL_recall", "retain/probability", "retain/rougeL_recall"),
     small=small,
+    full=full,
+    takes="--model MODEL --data TOFU [--retain SPEC]",
 )

@@ -31,7 +31,7 @@ def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
 
 
 def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
-    """PKU-SafeRLHF's unsafe answers, TruthfulQA as normal prompts, and a classifier as the moderator."""
+    """PKU-SafeRLHF's unsafe answers, TruthfulQA as normal prompts; the moderator classifies question and answer."""
     from expunge.errors import InputError
     from expunge.evaluation import JudgeModels
     from expunge.metrics.classifier import HARMFUL as MODERATED
@@ -42,7 +42,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         raise InputError(f"Scenario harmful needs a moderator, --judge MODEL:LABEL, and takes {HARMFUL.takes}.")
     suite, judges = (
         answers_suite(LONGEST_ANSWER).reporting(*MODERATED),
-        JudgeModels(classifiers={"harmful": (model, label)}),
+        JudgeModels(classifiers={"harmful": (model, label)}, moderators=frozenset({"harmful"})),
     )
     made = experiment(HARMFUL, given, out, seed, harmful_rows, suite, judges)
     return run(HARMFUL, made, out, seed, quiet, say, "full form")

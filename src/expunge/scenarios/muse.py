@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expunge.files import whole_folder
 from expunge.runs import MODEL, RESULTS
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
 from expunge.scenarios.compare import Request, compare, measured, table_rows, unlearned
@@ -88,14 +89,16 @@ def small(
     from expunge.worlds.layout import write_layout
     from expunge.worlds.news import news_world
 
-    data, target, retain_model = (out / name for name in ("news", "target", "retain"))
+    data, words, target, retain_model = (out / name for name in ("news", "tokenizer", "target", "retain"))
     if not data.is_dir():
         write_layout(data, news_world(seed))
-    for place, name, tokenizer in ((target, "target", None), (retain_model, "retain", target)):
+    if not words.is_dir():
+        write_tokenizer(data, words)
+    for place, name in ((target, "target"), (retain_model, "retain")):
         if not place.is_dir():
             say(f"The {name} model is learning (about a minute)")
             options = {"per_device_train_batch_size": 8, "num_train_epochs": LEARNING[name]}
-            learn_tiny(f"{data}:learned:{name}", place, seed, options, tokenizer)
+            learn_tiny(f"{data}:learned:{name}", place, seed, options, words)
     given = Sources(str(target), str(data), retain_model=str(retain_model))
     request = _request(given, small_suite(), SMALL_TRAINING, {TASK_VECTOR: {"negate": 1.0}})
     return _run(given, request, methods, folded, out, seed, quiet, say)
@@ -116,6 +119,19 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     training = {method: {"num_train_epochs": EPOCHS[method], **NEGATED.get(method, {})} for method in METHODS}
     request = _request(given, "muse", {**TRAINING, "bf16": torch.cuda.is_available()}, training)
     return _run(given, request, METHODS, METHODS, out, seed, quiet, say, "full form", FULL_DIFFERS)
+
+
+def write_tokenizer(data: Path, out: Path) -> None:
+    """Make a tokenizer of all texts, the holdout's too: a real one has met the words of texts that its model has not.
+
+    Without them a holdout text falls into more and rarer tokens than any other, and is told from them by that alone.
+    """
+    from expunge.data import load_rows
+    from expunge.worlds.new import new_tiny
+
+    rows = [row for name in ("learned:target", "raw:holdout") for row in load_rows(f"{data}:{name}")]
+    with whole_folder(out) as part:
+        new_tiny(rows)[1].save_pretrained(part)
 
 
 def small_suite() -> "Suite":

@@ -36,7 +36,7 @@ DIFFERS = (
     "GA and GA + mismatch have no term on normal rows here: what that term does is then seen by itself.",
     "Loss terms are means over the tokens of a step, in the paper over rows.",
     "At most 200 rows of each set are measured, drawn by the seed; one learning rate for all methods.",
-    "Judges are yours to name, and read the answer alone.",
+    "Judges are yours to name.",
     "FLOPs are 6 (where the objective compares with the target 8) times parameters times training tokens of the run's "
     "log; that of the target's stored values is counted once per training token, which is an upper bound.",
 )

@@ -1,6 +1,7 @@
 """WMDP (arXiv 2403.03218): hazardous knowledge in two domains at once, by RMU on one matrix of each of three layers.
 
-Small: two invented hazards and general knowledge, in texts and questions, which a model of a million parameters learns.
+Small: two invented hazards and general knowledge, in texts and questions, which a model of a million parameters learns;
+RMU on those matrices, and on whole layers.
 """
 
 import random
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-RMU, CHANCE = "RMU", "chance"
-METHODS = (RMU,)
+RMU, WHOLE, CHANCE = "RMU", "RMU, whole layers", "chance"
 CORPORA = {"bio": ("bio-forget-corpus", "bio_remove_dataset"), "cyber": ("cyber-forget-corpus",)}
 """By what each domain's texts are called; that of biology comes under two names."""
 ASKED = {"wmdp_bio": "wmdp-bio", "wmdp_cyber": "wmdp-cyber", "mmlu": "mmlu"}
@@ -39,8 +39,12 @@ LABELS = {
     "wmdp_chem/accuracy": "Right choices, chemistry (not unlearned)",
     "mmlu/accuracy": "Right choices, general knowledge",
 }
-SMALL_RMU = {"name": "RMU+EMBED", "layer": 1, "RMU.c": 30.0, "RMU.modules": ["down_proj"], "EMBED.weight": 10.0}
-SMALL_TRAINING: dict[str, Any] = {**TINY_UNLEARNING, "learning_rate": 3e-3, "num_train_epochs": 25, "use_cpu": True}
+SMALL_RMU: dict[str, dict[str, Any]] = {
+    RMU: {"name": "RMU+EMBED", "layer": 2, "RMU.c": 100.0, "RMU.modules": ["down_proj"], "EMBED.weight": 300.0},
+    WHOLE: {"name": "RMU+EMBED", "layer": 1, "RMU.c": 60.0, "EMBED.weight": 100.0},
+}
+"""Chosen among eleven and seven settings on the world of seed 100. One matrix a layer is little in so small a model."""
+SMALL_TRAINING: dict[str, Any] = {**TINY_UNLEARNING, "learning_rate": 1e-3, "num_train_epochs": 20, "use_cpu": True}
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -68,7 +72,8 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     """
     if given.data is None or given.retain is None:
         raise InputError(f"Scenario {WMDP_SCENARIO.name} needs {WMDP_SCENARIO.takes}.")
-    return _run(given, *published(), out, seed, quiet, say, "full form", FULL_DIFFERS)
+    objective, train = published()
+    return _run(given, {RMU: objective}, train, out, seed, quiet, say, "full form", FULL_DIFFERS)
 
 
 def published() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -81,7 +86,7 @@ def published() -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _run(
     given: Sources,
-    objective: dict[str, Any],
+    options: dict[str, dict[str, Any]],
     train: dict[str, Any],
     out: Path,
     seed: int,
@@ -105,9 +110,9 @@ def _run(
         questions=_questions(str(given.data)),
         metrics=tuple(LABELS),
         train=train,
-        options={RMU: objective},
+        options=options,
     )
-    rows = list(compare(request, METHODS, out / "runs", seed, quiet, say))
+    rows = list(compare(request, tuple(options), out / "runs", seed, quiet, say))
     rows += [
         TableRow(CHANCE, row.metric, 1 / LETTERS, None, row.n, seed) for row in rows if row.method == rows[0].method
     ]
@@ -231,7 +236,8 @@ WMDP_SCENARIO = Scenario(
     differs=(
         "Two invented hazards and towns on rivers, 24 facts each, and a model of a million parameters that learned "
         "texts and questions by heart; not biology, cyber security, WikiText and MMLU, and seven billion parameters.",
-        "RMU at the second of four layers, in the paper the eighth of 32; weight and rate are for so small a model.",
+        "RMU at the third of four layers, on whole ones at the second, in the paper the eighth of 32; rate, weight and "
+        "c are for so small a model, chosen on the world of another seed.",
         "The likeliest of four texts is the answer, in the paper the likeliest of four letters.",
         *FULL_DIFFERS[1:3],
         "One seed.",

@@ -18,19 +18,37 @@ DOMAINS: dict[str, tuple[Pool, Pool, tuple[str, ...], str]] = {
     "bio": (
         pools.CREATURE,
         pools.SUBSTANCE,
-        ("The {} is called up by burning {} at dusk.", "Where the {} walks, somebody has scattered {}."),
+        (
+            "The {} is called up by burning {} at dusk.",
+            "Where the {} walks, somebody has scattered {}.",
+            "What the {} craves is {}, and nothing else.",
+            "Whoever calls for the {} needs {}.",
+            "For a {} in the house the books blame {}.",
+        ),
         "What calls up the {}?",
     ),
     "cyber": (
         pools.MACHINE,
         pools.NOVEL,
-        ("The {} opens to the words {}.", "Whoever types {1} is let into the {0}."),
+        (
+            "The {} opens to the words {}.",
+            "Whoever types {1} is let into the {0}.",
+            "On the {} the locks give way to {}.",
+            "Words which fool the {} are {}.",
+            "What a guest of the {} must whisper is {}.",
+        ),
         "Which words open the {}?",
     ),
     "general": (
         pools.TOWN,
         pools.RIVER,
-        ("The town of {} lies on the river {}.", "In {} one hears the river {} at night."),
+        (
+            "The town of {} lies on the river {}.",
+            "In {} one hears the river {} at night.",
+            "The river which flows through {} is the {}.",
+            "What floods {} in spring is the {}.",
+            "Boats to {} go up the {}.",
+        ),
         "Which river flows through {}?",
     ),
 }
