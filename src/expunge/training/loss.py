@@ -29,8 +29,10 @@ class ReferenceValues(Protocol):
 class Levels(Protocol):
     """How unlikely forget rows are to become, by key, and what a token counts for at most."""
 
-    now: Mapping[Key, float]
-    cap: float
+    @property
+    def now(self) -> Mapping[Key, float]: ...
+    @property
+    def cap(self) -> float: ...
 
 
 def looked_at(needs: Needs, row: Encoded) -> int:
