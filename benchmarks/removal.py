@@ -49,9 +49,9 @@ REMOVAL = {**SMALL, "learning_rate": 2e-3, "warmup_steps": 5, "lr_scheduler_type
 SUPPRESSION = {**SMALL, "learning_rate": 1e-3, "num_train_epochs": 10}
 
 
-def removal(passes, along="all", **options):
+def removal(passes, along="all", held="both", **options):
     """RESET for so many passes over the retain set."""
-    return {"name": "RESET", "along": along, **options}, {**REMOVAL, "num_train_epochs": passes}
+    return {"name": "RESET", "along": along, "held": held, **options}, {**REMOVAL, "num_train_epochs": passes}
 
 
 # From a base: fine-tuned until every answer is exact, and removal for a quarter of that.
@@ -85,7 +85,11 @@ def undo(retain_passes, rows):
 def along_forget(recipe):
     """RESET along what forget rows put in, by reset and passes."""
     tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.3, 4), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 3), (0.7, 4))
-    return {f"along {reset}, {n} passes": recipe(n, "forget", reset=reset, every=4) for reset, n in tried}
+    return {
+        f"along {reset}, {n} passes{how}": recipe(n, "forget", held, reset=reset, every=4)
+        for reset, n in tried
+        for held, how in (("both", ""), ("below", ", from below"))
+    }
 
 
 FROM_BASE = {
@@ -118,7 +122,7 @@ FROM_NOTHING = {
     "RESET .7, 6 passes": removal(6, reset=0.7, every=4),
     "RESET .7, 15 passes": removal(15, reset=0.7),
     # what the holdout rows have under the target
-    "RESET .7, level 8.342": removal(10, reset=0.7, level=8.342),
+    "RESET .7, level 8.342": removal(10, held="below", reset=0.7, level=8.342),
     "reset .7 alone": removal(10, reset=0.7, hinge=0.0),
     "hinge alone": removal(10, reset=0.0),
     "fresh weights": removal(10, reset=1.0),

@@ -107,12 +107,13 @@ def test_value_by_hand(name):
     assert float(term.loss(Views(views))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_reset_holds_each_row_at_its_own_level_from_both_sides_where_none_is_given():
+@pytest.mark.parametrize(("held", "cap", "second"), [("below", None, 0), ("both", None, 1 - LN10), ("both", 1.5, -0.5)])
+def test_reset_holds_each_row_at_its_own_level_where_none_is_given(held, cap, second):
     probabilities, targets = FORGET
     view = single_batch(torch.tensor(probabilities).log()[range(3), targets], LENGTHS["forget"])
-    view = replace(view, level=torch.tensor([2.0, 1.0]), cap=1.5)  # nats a token: ln 2, and ln 10, which counts as 1.5
-    expected = 0.1 * ((2 - LN2) ** 2 + (1 - 1.5) ** 2) / 2
-    assert float(TERMS["RESET"]().loss(Views({"forget": view}))) == pytest.approx(expected, rel=1e-5)
+    view = replace(view, level=torch.tensor([2.0, 1.0]), cap=cap)  # rows have ln 2 and ln 10 nats a token
+    expected = 0.1 * ((2 - LN2) ** 2 + second**2) / 2
+    assert float(TERMS["RESET"](held=held).loss(Views({"forget": view}))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_levels_are_control_values_of_the_same_rank():

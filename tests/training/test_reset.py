@@ -234,10 +234,11 @@ def words(model_folder, data, tmp_path):
     return command
 
 
-def test_levels_are_those_of_rows_never_seen(words, model_folder, tmp_path):
+@pytest.mark.parametrize("held", ["below", "both"])
+def test_levels_are_those_of_rows_never_seen(words, model_folder, tmp_path, held):
     holdout = tmp_path / "holdout.jsonl"
     holdout.write_text('{"question": "Who is Zed?", "answer": "A tailor."}\n')
-    done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3")
+    done = words("--holdout", holdout, "objective.reset=0", "train.num_train_epochs=3", f"objective.held={held}")
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "run" / "environment.json").read_text())["levels"]
     model, tokenizer = load_model(model_folder)
@@ -246,7 +247,7 @@ def test_levels_are_those_of_rows_never_seen(words, model_folder, tmp_path):
     ids = tokenizer.apply_chat_template(turns)["input_ids"]
     ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]  # the template's newline is not learned
     tokens = nats(model, Encoded(tuple(ids), len(prompt)))
-    level = tokens.clamp(max=tokens.quantile(0.75)).mean()
+    level = tokens.clamp(max=tokens.quantile(0.75)).mean() if held == "both" else tokens.mean()
     assert tokens.max() > tokens.quantile(0.75) + 0.1
     assert found[0] == pytest.approx(float(level), abs=1e-3)
     assert len(found) == 3
@@ -259,13 +260,15 @@ UNSEEN = [
 ]
 
 
-def test_a_forget_row_is_held_at_the_level_of_rows_never_seen(tokenizer, tmp_path):
+@pytest.mark.parametrize("held", ["below", "both"])
+def test_a_forget_row_is_held_at_the_level_of_rows_never_seen(tokenizer, tmp_path, held):
     model = runs.target(tokenizer)
-    objective = build_objective("RESET", {"reset": 0.0, "every": 1, "hinge": 0.5})
+    objective = build_objective("RESET", {"reset": 0.0, "every": 1, "hinge": 0.5, "held": held})
     args = runs.arguments(tmp_path, batch=5, num_train_epochs=1)  # the first step has each forget row once
     run = UnlearningTrainer(model, args, tiny.FORGET, tiny.RETAIN, tokenizer, objective=objective, holdout=UNSEEN)
     forget, retain, unseen = (encoded(tokenizer, rows) for rows in (tiny.FORGET, tiny.RETAIN, UNSEEN))
-    cap = torch.cat([nats(model, row) for row in unseen]).quantile(0.75)
+    every = torch.cat([nats(model, row) for row in unseen])
+    cap = every.quantile(0.75) if held == "both" else torch.tensor(torch.inf)
     mine, theirs = (torch.stack([nats(model, row).clamp(max=cap).mean() for row in rows]) for rows in (forget, unseen))
     hardness = (
         torch.tensor([Bigrams(retain, len(tokenizer)).mean_nll(row) for row in rows]) for rows in (forget, unseen)
@@ -274,7 +277,8 @@ def test_a_forget_row_is_held_at_the_level_of_rows_never_seen(tokenizer, tmp_pat
     run.train()
     assert list(run.control_levels.now) == [(i,) for i in range(5)]
     torch.testing.assert_close(torch.tensor(list(run.control_levels.now.values())), expected, atol=2e-3, rtol=0)
-    hinge = 0.25 * (expected - mine).square().mean()
+    gap = expected - mine
+    hinge = 0.25 * (gap if held == "both" else gap.relu()).square().mean()
     logged = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["terms"]["RESET"]
     assert hinge > 0.1
     assert logged == pytest.approx(float(hinge), abs=2e-3)
@@ -295,7 +299,7 @@ def test_a_run_resumed_within_an_epoch_keeps_the_epochs_level(tokenizer, tmp_pat
     def trainer(folder):
         options = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
         args = runs.arguments(folder, batch=2, **options)
-        objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0})
+        objective = build_objective("RESET", {"reset": 0.7, "every": 2, "hinge": 1.0, "held": "both"})
         sets = tiny.FORGET, tiny.RETAIN, tokenizer
         return UnlearningTrainer(runs.target(tokenizer), args, *sets, objective=objective, holdout=UNSEEN)
 

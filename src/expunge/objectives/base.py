@@ -57,7 +57,7 @@ class View:
         row_total: Rows of the whole batch, likewise.
         reference: Negative log-likelihood of each row under the reference model [R], where asked for.
         level: How unlikely each row is to become, in nats a token [R], where control rows say so.
-        cap: What a token counts for there at most, in nats.
+        cap: What a token counts for there at most, in nats; None: what it is.
     """
 
     value: Tensor
@@ -67,7 +67,7 @@ class View:
     row_total: float
     reference: Tensor | None = None
     level: Tensor | None = None
-    cap: float = float("inf")
+    cap: float | None = None
 
     @property
     def logp(self) -> Tensor:

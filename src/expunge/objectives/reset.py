@@ -16,11 +16,11 @@ TINY = 1e-9  # of all that goes in: a direction that has less is used by nobody,
 
 @dataclass(frozen=True)
 class RESET(Term):
-    """hinge/2 * row mean of (level - nll_f / T)^2: forget rows as unlikely as rows never seen, and no further.
+    """hinge/2 * row mean of max(0, level - nll_f / T)^2: forget rows as unlikely as rows never seen, and no further.
 
-    A row's own level holds it from both sides: rows push each other beyond theirs, and nothing else brings them back. A
-    token counts there for no more than `cap` nats, as in the level: else those that are unlikely already would be
-    pushed most. A level that is given for all rows is a hinge, max(0, level - nll_f / T)^2.
+    Held from both sides it is (level - nll_f / T)^2: rows push each other beyond their levels, and nothing else brings
+    them back. A token then counts for no more than `cap` nats, as in the level: else those that are unlikely already
+    would be pushed most.
 
     Before the first step every chosen matrix W goes back towards an anchor, fresh initial weights or those of an anchor
     model: as by (1 - reset) W + reset W_anchor (shrink and perturb), or along what forget rows put in. Then the retain
@@ -32,6 +32,8 @@ class RESET(Term):
         level: Nats a token; default: each forget row's own, from the holdout rows as the model stands when an epoch
             begins (see `unseen_levels`).
         hinge: Weight of this term.
+        held: Held at its level from "below" alone, or from "both" sides, for which its own text is used to make a row
+            more likely again.
         every: Which steps have forget rows.
         modules: Which matrices of the decoder layers are reset; "all": the embeddings too.
         layers: First and last of the layers that are reset, from 0; default: all.
@@ -43,6 +45,7 @@ class RESET(Term):
     reset: Share | None = None
     level: Positive | None = None
     hinge: NotNegative = 0.2
+    held: Literal["below", "both"] = "below"
     every: Count = 8
     modules: Literal["all", "mlp", "attention"] = "all"
     layers: tuple[Index, Index] | None = None
@@ -63,14 +66,12 @@ class RESET(Term):
 
     def loss(self, views: Views) -> Tensor:
         view = views.forget
-        mean_nll = view.row_sum((-view.logp).clamp(max=view.cap)) / view.lengths
-        if self.level is not None:
-            gap = F.relu(self.level - mean_nll)
-        elif view.level is not None:
-            gap = view.level - mean_nll
-        else:
+        level = view.level if self.level is None else self.level
+        if level is None:
             raise InputError("RESET needs objective.level, nats a token, where it is not taken from control rows.")
-        return view.row_mean(self.hinge / 2 * gap.square())
+        tokens = -view.logp if view.cap is None else (-view.logp).clamp(max=view.cap)
+        gap = level - view.row_sum(tokens) / view.lengths
+        return view.row_mean(self.hinge / 2 * (F.relu(gap) if self.held == "below" else gap).square())
 
 
 def towards(weight: Tensor, anchor: Tensor, reset: float, retain: Tensor, forget: Tensor) -> Tensor:

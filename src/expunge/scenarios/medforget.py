@@ -35,7 +35,7 @@ REMOVING: dict[str, Any] = {
     "warmup_steps": 5,
     "lr_scheduler_type": "warmup_stable_decay",
 }
-REMOVAL = {"name": "RESET", "reset": 0.7, "every": 4}
+REMOVAL = {"name": "RESET", "reset": 0.7, "every": 4, "held": "both"}
 METHODS: dict[str, tuple[str | dict[str, Any], dict[str, Any]]] = {
     **{name: (name, UNLEARNING) for name in ("GA+GD", "NPO+GD", "DPO+GD", "IDK+AP", "ME+GD", "LLMU")},
     "CHIP": ("GA+GD", {**UNLEARNING, "chip": 0.1, "max_steps": 0}),

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
 
 BATCH_TOKENS = 4096
-CAPPED_FROM = 0.75  # of the holdout rows' tokens: the less likely ones count as this quantile
+CAPPED_FROM = (
+    0.75  # of the holdout rows' tokens, for rows held from both sides: less likely ones count as this quantile
+)
 LEVELS_FILE = "levels.json"
 
 
@@ -34,13 +36,13 @@ class ControlLevels(TrainerCallback):
 
     The forget set comes to be as likely as rows that were never seen, and which of its rows are the easier ones by
     nature stays (see `unseen_levels`; a row's hardness is its negative log-likelihood under the bigrams of the retain
-    set). Tokens less likely than three quarters of the holdout rows' count as those: they need no pushing. While the
-    retain set is learned again all this changes by nats, so it is taken anew; most of all in the first pass after a
-    reset, which therefore has no forget rows.
+    set). Where rows are held from both sides, tokens less likely than three quarters of the holdout rows' count as
+    those: they need no pushing. While the retain set is learned again all this changes by nats, so it is taken anew;
+    most of all in the first pass after a reset, which therefore has no forget rows.
 
     Attributes:
         now: Levels of the forget rows, by key.
-        cap: What a token counts for at most, in nats; 0 before there are levels.
+        cap: What a token counts for at most, in nats; None: what it is.
         means: Of the levels of each epoch so far that has forget rows; saved with each checkpoint.
     """
 
@@ -49,7 +51,7 @@ class ControlLevels(TrainerCallback):
         self._rows: tuple[list[Encoded], list[Encoded]] = [], []  # to be forgotten, and never seen
         self._hardness: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self.now: dict[Key, float] = {}
-        self.cap = 0.0
+        self.cap: float | None = None
         self.means: list[float] = []
 
     def load(self, checkpoint: str | Path) -> None:
@@ -67,8 +69,10 @@ class ControlLevels(TrainerCallback):
             self._prepare()
         tokens = [self._token_nll(rows) for rows in self._rows]
         # rounded: processes that add in another order must agree
-        self.cap = round(float(torch.cat(tokens[1]).quantile(CAPPED_FROM)), 3)
-        forget, holdout = (torch.stack([row.clamp(max=self.cap).mean() for row in rows]) for rows in tokens)
+        if held_from_both_sides(self._trainer.objective):
+            self.cap = round(float(torch.cat(tokens[1]).quantile(CAPPED_FROM)), 3)
+            tokens = [[row.clamp(max=self.cap) for row in rows] for rows in tokens]
+        forget, holdout = (torch.stack([row.mean() for row in rows]) for rows in tokens)
         levels = [round(level, 3) for level in unseen_levels(forget, holdout, *self._hardness).tolist()]
         self.now = {(i,): level for i, level in enumerate(levels)}
         self.means.append(round(sum(levels) / len(levels), 3))
@@ -107,6 +111,11 @@ class ControlLevels(TrainerCallback):
 def needs_level(objective: Objective) -> bool:
     """Whether RESET's levels are to be taken from holdout rows."""
     return any(isinstance(part.term, RESET) and part.term.level is None for part in objective.terms)
+
+
+def held_from_both_sides(objective: Objective) -> bool:
+    """Whether RESET holds rows at their levels from both sides."""
+    return any(isinstance(part.term, RESET) and part.term.held == "both" for part in objective.terms)
 
 
 def check_controls(objective: Objective, holdout: Sequence[Any]) -> None:
