@@ -129,7 +129,8 @@ def task_rows(spec: str) -> dict[int, list[dict[str, Any]]]:
 
     found: dict[int, list[dict[str, Any]]] = {}
     for i, record in enumerate(load_records(spec)):
-        if not str(number := record.get("task_id")).isdecimal():
+        number = str(record.get("task_id"))
+        if not number.isdecimal():
             raise InputError(f"{spec}, row {i}: 'task_id' must be the number of its task, 1, 2 ..., not {number!r}.")
         found.setdefault(int(number), []).append(record)
     return dict(sorted(found.items()))
