@@ -100,7 +100,7 @@ def run(out, options, passes, folder):
         forget,
         retain,
         words,
-        objective=build_objective("RESET", {"every": 4, **options}),
+        objective=build_objective("RESET", {"every": 4, "held": "both", **options}),
         holdout=holdout,
     )
     began = time.monotonic()
