@@ -86,7 +86,7 @@ def along_forget(recipe):
     """RESET along what forget rows put in, by reset and passes."""
     tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.3, 4), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 3), (0.7, 4))
     return {
-        f"along {reset}, {n} passes{how}": recipe(n, "forget", held, reset=reset, every=4)
+        f"along {reset}, {n} passes{how}": recipe(n, "forget", held=held, reset=reset, every=4)
         for reset, n in tried
         for held, how in (("both", ""), ("below", ", from below"))
     }

@@ -20,7 +20,7 @@ SERIES = (
     ("removal-others.json", FROM_NOTHING, "forget", 4, 0.4, "from nothing, along=forget, other authors", "^"),
 )
 RELEARNED = COLUMNS["100 at 1e-3"]
-SETTINGS = {"name", "reset", "every", "along"}
+SETTINGS = {"name", "reset", "every", "along", "held"}
 
 
 def points(models, methods, along, passes, reset, axis):
@@ -29,7 +29,11 @@ def points(models, methods, along, passes, reset, axis):
         objective, train = methods.get(run["method"], ("", {}))
         if run["method"] == "NoT" or not isinstance(objective, dict) or set(objective) - SETTINGS:
             continue
-        if objective["along"] != along or ("reset" not in objective and not run.get("choice")):
+        if (
+            objective["held"] != "both"
+            or objective["along"] != along
+            or ("reset" not in objective and not run.get("choice"))
+        ):
             continue
         amount = objective.get("reset", (run.get("choice") or {}).get("reset"))
         if axis == "reset" and train["num_train_epochs"] == passes:

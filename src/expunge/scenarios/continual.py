@@ -168,8 +168,8 @@ def _people(out: Path, seed: int, tasks: int) -> dict[str, Path]:
     world = out / "world"
     if not world.is_dir():
         write_world(world, PEOPLE, 50, seed)
-    lines = iter((world / "forget50_perturbed.json").read_text(encoding="utf-8").splitlines(keepends=True))
-    size = len((world / "forget50_perturbed.json").read_text(encoding="utf-8").splitlines()) // TASKS
+    rows = (world / "forget50_perturbed.json").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines, size = iter(rows), len(rows) // TASKS
     found = {f"task-{task}": out / "requests" / f"task-{task}.jsonl" for task in range(1, tasks + 1)}
     (out / "requests").mkdir(exist_ok=True)
     for file in found.values():

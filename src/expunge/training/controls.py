@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from expunge.training.trainer import UnlearningTrainer
 
 BATCH_TOKENS = 4096
-CAPPED_FROM = (
-    0.75  # of the holdout rows' tokens, for rows held from both sides: less likely ones count as this quantile
-)
+# The quantile of the holdout rows' tokens from which on, where rows are held from both sides, tokens count alike.
+CAPPED_FROM = 0.75
 LEVELS_FILE = "levels.json"
 
 
