@@ -1,10 +1,14 @@
 """What real commands write to standard error: nothing of the libraries', bitsandbytes only where asked for."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from transformers import BertModel
+
+from evaluation.tiny import bert_folder
 
 # Says at the end whether bitsandbytes was imported on the way.
 PROGRAM = """
@@ -42,6 +46,17 @@ def test_unlearn_says_nothing_but_its_own(more, model_folder, data, tmp_path):
         done = run(*words)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines()[-1] == "no bitsandbytes"
+
+
+@pytest.mark.slow
+def test_eval_with_an_embedding_model_says_nothing_but_its_own(model_folder, data, tmp_path):
+    bert_folder(tmp_path / "encoder", BertModel)
+    out = tmp_path / "results.json"
+    words = ("eval", "--model", model_folder, "--suite", "own", "--data", data, "--out", out)
+    done = run(*words, "--embedding-model", tmp_path / "encoder")
+    assert done.returncode == 0, done.stderr
+    assert not re.search("Loading|Failed|arning", done.stderr)
+    assert done.stdout.splitlines()[-1] == "no bitsandbytes"
 
 
 def test_bitsandbytes_is_there_afterwards():

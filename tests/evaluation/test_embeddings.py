@@ -58,6 +58,8 @@ def test_every_text_is_embedded_once(folder, monkeypatch) -> None:
     monkeypatch.setattr(type(embedder.model), "encode", lambda *a, **k: seen.extend(a[1]) or encode(*a, **k))
     same, other, _ = embedder.cosines([(SHORT, SHORT), (SHORT, LONG), (LONG, SHORT)])
     assert (same, sorted(seen)) == (pytest.approx(1.0), sorted([SHORT, LONG]))
+    alike = embedder.cosines([(word, word) for word in ("ada", "port", "sel", "ray", "born", "was", "in", "the")])
+    assert max(alike) <= 1
     assert other < 0.999
     assert embedder.cosines([]) == []
 

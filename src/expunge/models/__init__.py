@@ -31,6 +31,7 @@ from expunge.models.load import (
     load_model,
     loaded,
     moved,
+    no_bars_in_logs,
     resolve_folder,
     save_tokenizer,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "load_model",
     "loaded",
     "moved",
+    "no_bars_in_logs",
     "output_head",
     "packs_rows",
     "resolve_folder",

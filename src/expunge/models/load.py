@@ -54,8 +54,7 @@ def load_model(
             allowed.
     """
     folder = resolve_folder(path)
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()  # bars are for people; in a log file they are noise
+    no_bars_in_logs()
     device = usable_device(device)
     if quantization is not None:
         options |= {"quantization_config": quantization_config(quantization, device), "device_map": {"": device}}
@@ -103,6 +102,12 @@ MODEL_FILES = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_FILES = ("adapter_model.safetensors",)
 
 ModelOrPlace = PreTrainedModel | str | Path | Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+
+
+def no_bars_in_logs() -> None:
+    """Switch the bars of transformers off where nobody sees them: in a log file they are noise."""
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

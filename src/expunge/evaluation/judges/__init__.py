@@ -11,6 +11,7 @@ from expunge.evaluation.judges.fluency import Fluency
 from expunge.evaluation.judges.reward import Reward
 from expunge.evaluation.judges.similarity import Similarity
 from expunge.evaluation.request import JudgeModels
+from expunge.models import no_bars_in_logs
 
 JUDGES: tuple[type[Judge], ...] = (Similarity, BertScore, Entailment, Classifiers, Reward, Fluency)
 
@@ -21,6 +22,7 @@ def open_judges(models: JudgeModels, device: Device) -> tuple[Judge, ...]:
     Raises:
         InputError: one is not there, or is not what it is used as.
     """
+    no_bars_in_logs()
     return tuple(judge for kind in JUDGES if (judge := kind.opened(models, device)) is not None)
 
 

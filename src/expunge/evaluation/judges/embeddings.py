@@ -10,7 +10,14 @@ from transformers import PreTrainedModel
 
 from expunge.errors import InputError
 from expunge.evaluation.judges.base import Device
-from expunge.models import best_device, fingerprint, fingerprint_config, fingerprint_json, fingerprint_tokenizer
+from expunge.models import (
+    best_device,
+    fingerprint,
+    fingerprint_config,
+    fingerprint_json,
+    fingerprint_tokenizer,
+    without_bitsandbytes,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -42,7 +49,8 @@ class Embedder:
             return []
         found = self.model.encode(texts, batch_size=BATCH_TEXTS, normalize_embeddings=True, show_progress_bar=False)
         vectors = dict(zip(texts, np.asarray(found, dtype=np.float64), strict=True))
-        return [float(vectors[a] @ vectors[b]) for a, b in pairs]
+        # They were normalised in float32, so that a text and itself may have a little more than 1.
+        return [float(np.clip(vectors[a] @ vectors[b], -1, 1)) for a, b in pairs]
 
 
 def load_embedder(name: str, device: Device = None) -> Embedder:
@@ -52,16 +60,18 @@ def load_embedder(name: str, device: Device = None) -> Embedder:
         InputError: there is no such model, its weights are pickled, or the library is not installed.
     """
     try:
-        from sentence_transformers import SentenceTransformer
+        with without_bitsandbytes():  # it imports PEFT
+            from sentence_transformers import SentenceTransformer
     except ImportError:
         raise InputError("--embedding-model needs sentence-transformers: pip install 'expunge[judges]'.") from None
     try:
-        model = SentenceTransformer(
-            name,
-            device=str(device or best_device()),
-            local_files_only=Path(name).is_dir(),
-            model_kwargs={"use_safetensors": True},
-        )
+        with without_bitsandbytes():
+            model = SentenceTransformer(
+                name,
+                device=str(device or best_device()),
+                local_files_only=Path(name).is_dir(),
+                model_kwargs={"use_safetensors": True},
+            )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{name}: cannot be loaded as a sentence-embedding model. {reason}") from error
