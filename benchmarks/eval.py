@@ -28,7 +28,7 @@ from expunge.evaluation.passes.generate import generate, stop_tokens
 from expunge.evaluation.passes.plan import plan
 from expunge.evaluation.passes.run import Measured
 from expunge.evaluation.passes.score import score
-from expunge.evaluation.suites.sets import text_of, texts_of
+from expunge.evaluation.suites.columns import text_of, texts_of
 from expunge.metrics import Completion, Example
 from expunge.models import load_model
 

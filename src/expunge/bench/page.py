@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import expunge
 from expunge.bench.columns import Column, columns, relearning
+from expunge.bench.found import Found
 from expunge.bench.halves import TEST, VALIDATION
 from expunge.bench.picture import write_relearning
 from expunge.bench.score import score
@@ -18,9 +18,6 @@ from expunge.sweep.cost import MEMORY, SECONDS
 from expunge.sweep.table import Line, label
 from expunge.sweep.work import MODELS
 
-if TYPE_CHECKING:
-    from expunge.bench.run import Found
-
 PAGE, IMAGES = "results.md", "images"
 PLANE, RELEARNING = "bench-plane.svg", "bench-relearning.svg"
 NOT_MEASURED = "not measured"
@@ -28,7 +25,7 @@ NO_SUCH = [[SECONDS], [MEMORY], ["forget_quality"], ["forget_quality_ks_distance
 """Columns that a reference model has no number for: nothing was unlearned, or it is what is compared with."""
 
 
-def write_page(found: "Found") -> None:
+def write_page(found: Found) -> None:
     """Write results.md, and its figures beside it in images/."""
     images = found.out / IMAGES
     images.mkdir(exist_ok=True)
@@ -42,7 +39,7 @@ def write_page(found: "Found") -> None:
         part.write_text("\n".join(_page(found, images)) + "\n", encoding="utf-8")
 
 
-def _page(found: "Found", images: Path) -> Iterator[str]:
+def _page(found: Found, images: Path) -> Iterator[str]:
     measured = {half: load_results(found.out / half / MODELS / RESULTS, table=False) for half in (VALIDATION, TEST)}
     utility, forgetting = map(label, found.criterion)
     budget, seeds = len(found.choices[0].scores), found.bench.seeds
@@ -71,7 +68,7 @@ def _page(found: "Found", images: Path) -> Iterator[str]:
     yield from _undone(found)
 
 
-def _subject(found: "Found") -> str:
+def _subject(found: Found) -> str:
     if world := found.bench.world:
         return (
             f"Target and retain model: a million parameters each, which learned an invented world of {world.people} "
@@ -90,11 +87,11 @@ def _sizes(results: Results) -> str:
     return "rows: " + ", ".join(f"{name} {n}" for name, n in sizes.items())
 
 
-def _forgetting(words: str, found: "Found") -> str:
+def _forgetting(words: str, found: Found) -> str:
     return f"*{words}*" if found.criterion[1].startswith("forget_efficacy") else f"1 minus *{words}*"
 
 
-def _table(found: "Found", results: Results) -> Iterator[str]:
+def _table(found: Found, results: Results) -> Iterator[str]:
     shown = columns(found.table, results.summary.parts.get("forget_efficacy_partial", ()))
     if any("forget_efficacy" in line.numbers for line in found.table):
         shown = [column for column in shown if column.names != ["forget_efficacy_partial"]]
@@ -141,7 +138,7 @@ def _score(value: float | None, digits: int) -> str:
     return NOT_MEASURED if value is None else f"{value:.{digits}f}"
 
 
-def _search(found: "Found") -> Iterator[str]:
+def _search(found: Found) -> Iterator[str]:
     yield "## What the search tried"
     yield ""
     yield "Scores on the validation half, one seed; the chosen setting in bold."
@@ -158,7 +155,7 @@ def _search(found: "Found") -> Iterator[str]:
     yield ""
 
 
-def _undone(found: "Found") -> Iterator[str]:
+def _undone(found: Found) -> Iterator[str]:
     lines = [line for line in (*found.searched, *found.table) if line.reason]
     if lines:
         yield "## What was not done"

@@ -8,14 +8,14 @@ OUT/results.md, OUT/images/           the page
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from expunge.bench.found import Choice, Found
 from expunge.bench.halves import TEST, VALIDATION, write_halves
-from expunge.bench.plan import Bench, Method, Setting, World, read_bench
+from expunge.bench.plan import Method, World, read_bench
 from expunge.bench.score import criterion, score
 from expunge.files import whole_file
 from expunge.sweep.run import sweep
@@ -23,42 +23,6 @@ from expunge.sweep.table import Line
 
 ROWS = "rows"
 ATTACKS = ("relearn", "quantize", "sample")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the search found of a method.
-
-    Attributes:
-        method: its name.
-        scores: of each setting, by its name; None where it could not be measured.
-        chosen: the setting with the best score; None where none was measured.
-    """
-
-    method: Method
-    scores: Mapping[str, float | None]
-    chosen: Setting | None
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a leaderboard found.
-
-    Attributes:
-        bench: its file.
-        choices: the settings of each method.
-        criterion: the two numbers that the score is the harmonic mean of, as in the sweeps' tables.
-        searched: the sweep on the validation rows.
-        table: target, retain model and methods on the test rows.
-        out: where everything lies.
-    """
-
-    bench: Bench
-    choices: Sequence[Choice]
-    criterion: tuple[str, str]
-    searched: Sequence[Line]
-    table: Sequence[Line]
-    out: Path
 
 
 def bench(file: str | Path | None, out: Path, workers: int = 1, *, say: Callable[[str], None] = print) -> Found:

@@ -12,7 +12,7 @@ import torch
 
 from expunge.data import Row
 from expunge.evaluation.request import JudgeModels
-from expunge.evaluation.suites.sets import question_of
+from expunge.evaluation.suites.columns import question_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics import Example, Need
 

@@ -10,7 +10,7 @@ from expunge.errors import InputError
 from expunge.evaluation.judges.base import Device, InTurn, Judge, Outputs, in_turn
 from expunge.evaluation.judges.texts import TextModel, classify, load_classifier
 from expunge.evaluation.request import JudgeModels
-from expunge.evaluation.suites.sets import question_of
+from expunge.evaluation.suites.columns import question_of
 from expunge.metrics import Label
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from expunge.evaluation.judges.base import Device, Judge, Outputs
 from expunge.evaluation.judges.texts import TextModel, classify, load_entailer
 from expunge.evaluation.request import JudgeModels
-from expunge.evaluation.suites.sets import text_of
+from expunge.evaluation.suites.columns import text_of
 from expunge.metrics.entailment import too_far
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from expunge.evaluation.judges.base import Device, InTurn, Judge, Outputs, in_turn
 from expunge.evaluation.judges.texts import classify, load_reward_model
 from expunge.evaluation.request import JudgeModels
-from expunge.evaluation.suites.sets import question_of
+from expunge.evaluation.suites.columns import question_of
 
 
 class Reward(Judge):

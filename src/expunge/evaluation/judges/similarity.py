@@ -6,7 +6,7 @@ from typing import Any
 from expunge.evaluation.judges.base import Device, Judge, Outputs, Place
 from expunge.evaluation.judges.embeddings import Embedder, load_embedder
 from expunge.evaluation.request import JudgeModels
-from expunge.evaluation.suites.sets import text_of
+from expunge.evaluation.suites.columns import text_of
 from expunge.metrics import Need
 
 RIGHT, HALLUCINATED = "right_answer", "hallucinated_answer"

@@ -8,7 +8,7 @@ from expunge.data import Encoded, PromptStyle, Row, end_of_turn
 from expunge.evaluation.passes.plan import Plan, RowPlan, ends
 from expunge.evaluation.passes.run import Measured
 from expunge.evaluation.passes.score import TokenScores
-from expunge.evaluation.suites.sets import is_passage, reference_of
+from expunge.evaluation.suites.columns import is_passage, reference_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 from expunge.metrics import Completion, Example
 from expunge.metrics.bleu import leak_threshold

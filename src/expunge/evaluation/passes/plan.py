@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from expunge.data import Encoded, PromptStyle, Row, encode_all, encode_prompts, token_ids
 from expunge.data.processors import Pixels, pixels_of
-from expunge.evaluation.suites.sets import answer_of, is_passage, question_of, text_of, texts_of
+from expunge.evaluation.suites.columns import answer_of, is_passage, question_of, text_of, texts_of
 from expunge.evaluation.suites.suite import SetSpec, Suite
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from expunge.data import Row
 from expunge.errors import InputError
-from expunge.evaluation.suites.sets import question_of, reference_of
+from expunge.evaluation.suites.columns import question_of, reference_of
 from expunge.evaluation.suites.suite import Suite
 from expunge.files import whole_file
 from expunge.metrics import Example
