@@ -1,4 +1,5 @@
-"""A scenario's figure: what its page draws, a line for each method over the tasks, or a bar for each.
+"""A scenario's figure: what its page draws, a line for each method over the tasks, or a bar for each; where the same
+methods answer several requests, one of the two numbers that are drawn against the other, a panel for each request.
 
     python benchmarks/scenario_figure.py benchmarks/results/scenarios/muse-0.json --figure docs/images/muse.svg
 
@@ -70,6 +71,45 @@ def draw(scenario, found, intervals, file):
     figure.savefig(file, metadata={"Date": None})
 
 
+def draw_plane(scenario, found, file):
+    """Of the two metrics that are drawn, one against the other; dashed: the target model's, which is the first."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams.update({"svg.hashsalt": scenario.name, "svg.fonttype": "none", "font.size": 10})
+    from matplotlib import pyplot
+
+    requests = {}
+    for method, metrics in found.items():
+        request, _, name = method.partition(": ")
+        requests.setdefault(request, {})[name] = [metrics[metric] for metric in scenario.drawn]
+    figure, panels = pyplot.subplots(1, len(requests), figsize=(11, 4.2), layout="constrained", sharex=True, sharey=True)
+    for panel, (request, methods) in zip(panels, requests.items(), strict=True):
+        (_, target), *rest = methods.items()
+        panel.axvline(mean(target[0]), color="black", linewidth=0.8, linestyle="--", label="target model")
+        terms = list(dict.fromkeys(name.removesuffix("+GD").removesuffix("+KL") for name, _ in rest))
+        for name, (across, up) in rest:
+            number = terms.index(name.removesuffix("+GD").removesuffix("+KL"))
+            hollow = {"markerfacecolor": "none", "markersize": 10} if name.endswith("+KL") else {"markersize": 6}
+            panel.errorbar(
+                mean(across),
+                mean(up),
+                xerr=[[mean(across) - min(across)], [max(across) - mean(across)]],
+                yerr=[[mean(up) - min(up)], [max(up) - mean(up)]],
+                marker="X" if "+" not in name else "soD^vP"[number % 6],
+                color=f"C{number}",
+                elinewidth=0.8,
+                linestyle="none",
+                label=name,
+                **hollow,
+            )
+        panel.set_title(f"{request} to be forgotten", loc="left", fontsize=10)
+        panel.set_xlabel(scenario.labels[scenario.drawn[0]])
+    panels[0].set_ylabel(scenario.labels[scenario.drawn[1]])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    figure.savefig(file, metadata={"Date": None})
+
+
 def curve(metrics, metric):
     """Values by task, of a method that was followed."""
     return {int(key.partition("@")[2]): values for key, values in metrics.items() if key.startswith(f"{metric}@")}
@@ -96,7 +136,10 @@ def main():
     given = parser.parse_args()
     scenario, found, intervals = read(given.tables)
     if given.figure:
-        draw(scenario, found, intervals, given.figure)
+        if all(": " in method for method in found):
+            draw_plane(scenario, found, given.figure)
+        else:
+            draw(scenario, found, intervals, given.figure)
     if given.table:
         print_table(scenario, found)
 

@@ -10,7 +10,7 @@ import pytest
 from expunge.data import load_rows
 from expunge.ledger import Ledger
 from expunge.scenarios import SCENARIOS, continual
-from expunge.scenarios.continual import METHODS, small
+from expunge.scenarios.continual import small
 from expunge.worlds.corpus import write_world
 from expunge.worlds.new import new_tiny
 from scenarios.layouts import read_table, write_lines, write_tasks
@@ -33,7 +33,8 @@ def prepared(tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "target")
     words.save_pretrained(tmp_path / "target")
     monkeypatch.setattr(continual, "SETTINGS", {**continual.SETTINGS, "max_steps": 1})
-    monkeypatch.setattr(continual, "METHODS", {name: METHODS[name] for name in ("GA", "NPO, reference previous")})
+    monkeypatch.setattr(continual, "METHODS", ("GA", "NPO, reference previous"))
+    monkeypatch.setitem(SCENARIOS, "continual", replace(SCENARIOS["continual"], small=partial(small, tasks=2)))
     return tmp_path
 
 
@@ -53,8 +54,9 @@ def assert_table(out, methods, tasks):
 
 
 @pytest.mark.slow
-def test_each_task_is_a_request_to_the_ledger_of_each_method(prepared):
-    small(prepared, 0, True, print, tasks=2)
+def test_each_task_is_a_request_to_the_ledger_of_each_method(expunge, prepared):
+    words = ["scenario", "continual", "--small", "--quiet", "--out", prepared]
+    expunge(*words)
     assert_table(prepared, ["GA", "NPO, reference previous"], 2)
     drifting = Ledger(prepared / "ledgers" / "NPO-reference-previous").timeline()
     assert drifting.init["reference"] == "previous"
@@ -63,7 +65,7 @@ def test_each_task_is_a_request_to_the_ledger_of_each_method(prepared):
     assert [len(rows) for rows in people] == [10, 10]
     assert not {row.key for row in people[0]} & {row.key for row in people[1]}
     heads = {path: Ledger(path).timeline().head for path in (prepared / "ledgers").iterdir() if path.is_dir()}
-    small(prepared, 0, True, print, tasks=2)  # the same again: nothing is left to do
+    expunge(*words)  # the same again: nothing is left to do
     assert heads == {path: Ledger(path).timeline().head for path in heads}
 
 
@@ -77,16 +79,16 @@ def test_what_there_is_not(expunge, tmp_path):
 
 @pytest.mark.slow
 def test_the_full_form_takes_tasks_and_keeps_those_to_come(expunge, model_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(continual, "PUBLISHED", {"NPO, reference previous": ("NPO+GD", "previous")})
+    monkeypatch.setattr(continual, "PUBLISHED", ("NPO+GD, reference previous",))
     words = ["scenario", "continual", "--model", model_folder, "--data", write_tasks(tmp_path / "tofu"), "--quiet"]
     expunge(*words, "--out", tmp_path / "out")
     found = read_table(tmp_path / "out", "continual")
     assert {(method, metric) for method, metric in found} == {
-        ("NPO, reference previous", metric + end) for metric in METRICS for end in ("", "@1", "@2")
+        ("NPO+GD, reference previous", metric + end) for metric in METRICS for end in ("", "@1", "@2")
     }
-    assert [found["NPO, reference previous", f"forget/known@{task}"]["n"] for task in (1, 2)] == [2, 4]
+    assert [found["NPO+GD, reference previous", f"forget/known@{task}"]["n"] for task in (1, 2)] == [2, 4]
     assert "full form" in (tmp_path / "out" / "report.html").read_text()
-    ledger = Ledger(tmp_path / "out" / "ledgers" / "NPO-reference-previous")
+    ledger = Ledger(tmp_path / "out" / "ledgers" / "NPO+GD-reference-previous")
     timeline = ledger.timeline()
     assert (timeline.init["reference"], timeline.processed) == ("previous", ["task-1", "task-2"])
     assert "author 10" in ledger.rows_of("task-1").read_text()  # by its number, not by its place in the file
@@ -109,7 +111,7 @@ def test_tasks_without_a_number_are_refused(expunge, model_folder, tmp_path):
 def test_the_small_form_by_its_command(expunge, tmp_path, monkeypatch):
     """Shorter than the command: two tasks of ten, and of each kind of method one. GA loses all with the second task."""
     chosen = ("GA", "ME+GD")
-    monkeypatch.setattr(continual, "METHODS", {name: METHODS[name] for name in chosen})
+    monkeypatch.setattr(continual, "METHODS", chosen)
     monkeypatch.setitem(SCENARIOS, "continual", replace(SCENARIOS["continual"], small=partial(small, tasks=2)))
     expunge("scenario", "continual", "--small", "--quiet", "--out", tmp_path)
     rows = assert_table(tmp_path, chosen, 2)

@@ -105,9 +105,10 @@ def assert_table(name, out, methods):
     return rows
 
 
-def test_the_plumbing(prepared):
+def test_the_plumbing(expunge, prepared):
     name, out, parameters = prepared
-    SCENARIOS[name].small(out, 0, True, print)
+    words = ["scenario", name, "--small", "--quiet", "--out", out]
+    expunge(*words)
     rows = assert_table(name, out, (ORIGINAL, FINETUNING, LLMU))
     tuned = rows[FINETUNING, "cost/flops"]
     assert tuned["value"] == 6 * parameters * tuned["n"]
@@ -120,7 +121,7 @@ def test_the_plumbing(prepared):
     assert rows[LLMU, "cost/of_finetuning"]["value"] == pytest.approx(unlearned["value"] / tuned["value"])
     assert rows[LLMU, "cost/of_learning"]["value"] == pytest.approx(unlearned["value"] / (6 * parameters * 1000))
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    SCENARIOS[name].small(out, 0, True, print)  # the same again: nothing is left to do
+    expunge(*words)  # the same again: nothing is left to do
     assert kept == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
 
 

@@ -2,13 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
 
 from expunge.metrics import Completion, Example
-from expunge.scenarios import medforget
+from expunge.scenarios import SCENARIOS, medforget
 from expunge.scenarios.hierarchy import CHOSEN, EXACT, RANK, gap, leak
 from expunge.scenarios.medforget import METHODS, small
 from expunge.worlds.hospital import KINDS, Shape
@@ -135,6 +136,16 @@ def test_the_plumbing_on_models_that_know_nothing(tmp_path, monkeypatch):
     assert {key: value for key, value in first.items() if key != ("CHIP", "patient/seconds")} == again
     now = {p: p.stat().st_mtime_ns for p in made}
     assert {p.name for p in made if made[p] != now[p]} <= {"CHIP.json", "measured", tmp_path.name}
+
+
+def test_its_page_is_its_own(expunge, tmp_path, monkeypatch):
+    def written(out, *_):
+        (out / "report.html").write_text("its own")
+        return []
+
+    monkeypatch.setitem(SCENARIOS, "medforget", replace(SCENARIOS["medforget"], small=written))
+    expunge("scenario", "medforget", "--small", "--out", tmp_path)
+    assert (tmp_path / "report.html").read_text() == "its own"
 
 
 def test_it_is_listed(expunge, tmp_path):

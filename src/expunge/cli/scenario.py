@@ -31,6 +31,7 @@ def scenario(
     With --small it makes all that it needs; without, it takes the options that expunge scenarios lists.
     """
     from expunge.scenarios import SCENARIOS, Sources, claim
+    from expunge.scenarios.page import publish
 
     if name not in SCENARIOS:
         raise unknown("scenario", name, SCENARIOS)
@@ -56,9 +57,11 @@ def scenario(
     asked = {option.removeprefix("--"): value for option, value in options.items()}
     claim(out, {"scenario": name, "seed": seed, **asked})
     if chosen.full is None or model is None:
-        chosen.small(out, seed, quiet, typer.echo)
+        rows = chosen.small(out, seed, quiet, typer.echo)
     else:
-        chosen.full(Sources(model, data, forget, retain, judge, retain_model), out, seed, quiet, typer.echo)
+        rows = chosen.full(Sources(model, data, forget, retain, judge, retain_model), out, seed, quiet, typer.echo)
+    if chosen.labels:  # else it has written its own page
+        publish(out, chosen, rows, full=not small)
     typer.echo(f"Table: {out / 'table.json'}")
     typer.echo(f"Report: {out / 'report.html'}")
 

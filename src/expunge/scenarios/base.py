@@ -72,7 +72,8 @@ class Scenario:
         summary: what is asked, in a line.
         paper: its arXiv number.
         differs: what is not as in the paper, in the small form.
-        labels: the page's columns, by metric.
+        full_differs: the same of the full form.
+        labels: the page's columns, by metric; none where the scenario writes a page of its own.
         drawn: those of them that are drawn: over the tasks where there are numbers after each, else a bar per method.
         small: the small form.
         full: the full form, on a given model and rows; None where there is none.
@@ -88,6 +89,7 @@ class Scenario:
     drawn: tuple[str, ...]
     small: Small
     full: Full | None = None
+    full_differs: tuple[str, ...] = ()
     takes: str = ""
     step: str = "task"
 

@@ -6,7 +6,7 @@ tasks, the retain set being what must stay and the tasks that are still to come.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,25 +18,10 @@ from expunge.runs import LEDGER, MEASURED
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
 from expunge.worlds.new import TINY_UNLEARNING
 
-METHODS: dict[str, tuple[str, str]] = {
-    "GA": ("GA", "first"),
-    "NPO, reference previous": ("NPO", "previous"),
-    "NPO, reference first": ("NPO", "first"),
-    "NPO+GD, reference previous": ("NPO+GD", "previous"),
-    "NPO+GD, reference first": ("NPO+GD", "first"),
-    "ME+GD": ("ME+GD", "first"),
-    "IDK+AP": ("IDK+AP", "first"),
-}
-"""Objective, and the model that it compares with."""
-PUBLISHED: dict[str, tuple[str, str]] = {
-    "GA+GD": ("GA+GD", "first"),
-    "NPO+GD, reference previous": ("NPO+GD", "previous"),
-    "NPO+GD, reference first": ("NPO+GD", "first"),
-    "DPO+GD, reference previous": ("DPO+GD", "previous"),
-    "IDK+GD": ("IDK+GD", "first"),
-    "ME+GD": ("ME+GD", "first"),
-    "IDK+AP": ("IDK+AP", "first"),
-}
+NPO_GD = ("NPO+GD, reference previous", "NPO+GD, reference first")
+METHODS = ("GA", "NPO, reference previous", "NPO, reference first", *NPO_GD, "ME+GD", "IDK+AP")
+"""Objectives, and the model that they compare with, if any: the one before each task, or the first."""
+PUBLISHED = ("GA+GD", *NPO_GD, "DPO+GD, reference previous", "IDK+GD", "ME+GD", "IDK+AP")
 """Of the full form: the paper's, with the model before each task as reference, and NPO with the first one too."""
 TASKS, TASK_ROWS = 10, "continual01_perturbed"
 PEOPLE = 2 * TASKS  # half of them ask
@@ -79,7 +64,7 @@ def small(out: Path, seed: int, quiet: bool, say: Say, tasks: int = TASKS) -> li
     """Run the small form; run again in the same folder, it goes on where it was.
 
     Args:
-        out: where the world, the models, `table.json` and `report.html` are written.
+        out: where the world and the models are written.
         seed: of world, model and training.
         quiet: no progress bars.
         say: is told about each step.
@@ -113,7 +98,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     write_jsonl(out / "retain.jsonl", [*kept, *(row for rows in tasks.values() for row in rows)])
     train = published(min(map(len, tasks.values())), 1e-5, 500)
     requests = Requests(given.model, files, str(out / "retain.jsonl"), train)
-    return _run(requests, PUBLISHED, out, seed, quiet, say, "full form", FULL_DIFFERS)
+    return _run(requests, PUBLISHED, out, seed, quiet, say)
 
 
 def task_rows(spec: str) -> dict[int, list[dict[str, Any]]]:
@@ -138,26 +123,23 @@ def task_rows(spec: str) -> dict[int, list[dict[str, Any]]]:
 
 def _run(
     requests: Requests,
-    methods: Mapping[str, tuple[str, str]],
+    methods: Sequence[str],
     out: Path,
     seed: int,
     quiet: bool,
     say: Say,
-    form: str = "small form",
-    differs: tuple[str, ...] = (),
 ) -> list[TableRow]:
     from expunge.ledger import write_report
-    from expunge.scenarios.page import publish
 
     rows: list[TableRow] = []
-    for method, (objective, reference) in methods.items():
+    for method in methods:
+        objective, _, reference = method.partition(", reference ")
         folder = out / "ledgers" / method.replace(", ", "-").replace(" ", "-")
-        _process(folder, requests, objective, reference, seed, quiet)
+        _process(folder, requests, objective, reference or "first", seed, quiet)
         rows += _rows(folder, method, seed)
         write_report(folder, folder.with_suffix(".html"))
         last = {row.metric: row.value for row in rows if row.method == method and "@" not in row.metric}
         say(f"{method}: " + ", ".join(f"{metric} {value:.2f}" for metric, value in last.items()))
-    publish(out, CONTINUAL, rows, form, differs)
     return rows
 
 
@@ -252,5 +234,6 @@ CONTINUAL = Scenario(
     drawn=("forget/known", "forget/rougeL_recall", "retain/probability", "retain/rougeL_recall"),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model MODEL --data TOFU [--retain SPEC]",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow
-from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, learn, run
+from expunge.scenarios.llmu import COST, FULL_DIFFERS, SMALL_DIFFERS, SMALL_TRAINING, Experiment, learn, run
 
 if TYPE_CHECKING:
     from expunge.evaluation import Suite
@@ -42,7 +42,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
 
     suite, options = recitation(LONGEST_ANSWER), {"text_prompt": PROMPT_CHARACTERS}
     made = experiment(COPYRIGHT, given, out, seed, passages, suite, JudgeModels(), options)
-    return run(COPYRIGHT, made, out, seed, quiet, say, "full form")
+    return run(COPYRIGHT, made, out, seed, quiet, say)
 
 
 def recitation(longest: int = LONGEST) -> "Suite":
@@ -121,5 +121,6 @@ COPYRIGHT = Scenario(
     drawn=("forget/recited", "unseen/recited", "normal/rougeL_recall", "cost/of_finetuning"),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model M --forget BOOK.txt --retain TRUTHFULQA",
 )

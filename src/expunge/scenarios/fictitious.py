@@ -49,14 +49,13 @@ def small(
     """Run the small form; run again in the same folder, it goes on where it was.
 
     Args:
-        out: where world, models, `table.json` and `report.html` are written.
+        out: where world and models are written.
         seed: of world, model and training.
         quiet: no progress bars.
         say: is told about each step.
         cuts: percent of people who are to be forgotten.
         methods: objectives.
     """
-    from expunge.scenarios.page import publish
     from expunge.worlds.corpus import write_cuts
 
     places = write_cuts(out / "world", PEOPLE, cuts, seed)
@@ -64,9 +63,7 @@ def small(
         say("The target model is learning (about a minute)")
         learn_tiny(f"{places[cuts[0]]}:full", out / "target", seed, {"num_train_epochs": EPOCHS})
     folders = {f"forget{cut:02d}": str(places[cut]) for cut in cuts}
-    rows = _run(str(out / "target"), folders, methods, lambda count: SETTINGS, {}, out, seed, quiet, say)
-    publish(out, FICTITIOUS, rows)
-    return rows
+    return _run(str(out / "target"), folders, methods, lambda count: SETTINGS, {}, out, seed, quiet, say)
 
 
 def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -77,7 +74,6 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     """
     from expunge.data import configurations
     from expunge.errors import InputError
-    from expunge.scenarios.page import publish
 
     if given.data is None:
         raise InputError(f"Scenario {FICTITIOUS.name} needs {FICTITIOUS.takes}.")
@@ -86,11 +82,8 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     if not splits:
         raise InputError(f"{given.data} has none of TOFU's forget01, forget05 and forget10 with their *_perturbed.")
     folders = dict.fromkeys(splits, given.data)
-    rows = _run(
-        given.model, folders, METHODS, partial(published, rate=1e-5, longest=500), OPTIONS, out, seed, quiet, say
-    )
-    publish(out, FICTITIOUS, rows, "full form", FULL_DIFFERS)
-    return rows
+    train = partial(published, rate=1e-5, longest=500)
+    return _run(given.model, folders, METHODS, train, OPTIONS, out, seed, quiet, say)
 
 
 def _run(
@@ -146,5 +139,6 @@ FICTITIOUS = Scenario(
     drawn=("model_utility_partial", "forget_efficacy_partial"),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model MODEL --data TOFU",
 )

@@ -6,7 +6,16 @@ Small: an invented world, some kinds of whose facts the target has learned wrong
 from pathlib import Path
 
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow
-from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, answers_suite, learn, run
+from expunge.scenarios.llmu import (
+    COST,
+    FULL_DIFFERS,
+    SMALL_DIFFERS,
+    SMALL_TRAINING,
+    Experiment,
+    answers_suite,
+    learn,
+    run,
+)
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -44,7 +53,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         JudgeModels(embedding_model=given.judge),
     )
     made = experiment(HALLUCINATIONS, given, out, seed, hallucinated_rows, suite, judges)
-    return run(HALLUCINATIONS, made, out, seed, quiet, say, "full form")
+    return run(HALLUCINATIONS, made, out, seed, quiet, say)
 
 
 HALLUCINATIONS = Scenario(
@@ -71,5 +80,6 @@ HALLUCINATIONS = Scenario(
     drawn=("forget/hallucination_rate", "unseen/hallucination_rate", "normal/fact_accuracy", "cost/of_finetuning"),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model M --forget HALUEVAL-QA --retain TRUTHFULQA --judge EMBEDDINGS",
 )

@@ -6,7 +6,16 @@ Small: an invented world in which the harm is to tell how goblins are summoned, 
 from pathlib import Path
 
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow
-from expunge.scenarios.llmu import COST, SMALL_DIFFERS, SMALL_TRAINING, Experiment, answers_suite, learn, run
+from expunge.scenarios.llmu import (
+    COST,
+    FULL_DIFFERS,
+    SMALL_DIFFERS,
+    SMALL_TRAINING,
+    Experiment,
+    answers_suite,
+    learn,
+    run,
+)
 
 
 def small(out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
@@ -45,7 +54,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         JudgeModels(classifiers={"harmful": (model, label)}, moderators=frozenset({"harmful"})),
     )
     made = experiment(HARMFUL, given, out, seed, harmful_rows, suite, judges)
-    return run(HARMFUL, made, out, seed, quiet, say, "full form")
+    return run(HARMFUL, made, out, seed, quiet, say)
 
 
 HARMFUL = Scenario(
@@ -69,5 +78,6 @@ HARMFUL = Scenario(
     drawn=("forget/harmful_rate", "unseen/harmful_rate", "normal/fact_accuracy", "cost/of_finetuning"),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model M --forget PKU-SAFERLHF --retain TRUTHFULQA --judge MODERATOR:LABEL",
 )

@@ -48,16 +48,21 @@ SMALL_TRAINING: dict[str, Any] = {
     "use_cpu": True,
 }
 """A model of a million parameters needs a far larger rate than one of a billion. The same for every method."""
+FULL_DIFFERS = (
+    "GA and GA + mismatch have no term on normal rows here: what that term does is then seen by itself.",
+    "Loss terms are means over the tokens of a step, in the paper over rows.",
+    "FLOPs are 6 (where the objective compares with the target 8) times parameters times training tokens of the run's "
+    "log; that of the target's stored values is counted once per training token, which is an upper bound.",
+    "At most 200 rows of each set are measured, drawn by the seed; one learning rate for all methods.",
+    "Judges are yours to name.",
+)
 SMALL_DIFFERS = (
     "An invented world, and a model of a million parameters that has learned it, in place of models of one to seven "
     "billion parameters and their data.",
     "Learning rate 2e-4 and five passes over the forget rows, two of them a step, as such a model needs; in the paper "
     "2e-6 and 1,000 steps of two rows.",
     "The normal rows to unlearn with are answered rightly, in other words than the target's, as TruthfulQA's are.",
-    "GA and GA + mismatch have no term on normal rows here: what that term does is then seen by itself.",
-    "Loss terms are means over the tokens of a step, in the paper over rows.",
-    "FLOPs are 6 (where the objective compares with the target 8) times parameters times training tokens of the run's "
-    "log; that of the target's stored values is counted once per training token, which is an upper bound.",
+    *FULL_DIFFERS[:3],
 )
 
 
@@ -75,7 +80,6 @@ class Experiment:
         train: options of every method's training.
         checks: rates from a checker that reads a question, the answer and the row's columns, by `<set>/<metric>`.
         judges: models that judge outputs.
-        differs: what is not as in the paper; default: what the scenario says of its small form.
     """
 
     target: str
@@ -87,15 +91,10 @@ class Experiment:
     own: str | None = None
     checks: Mapping[str, Callable[[str, str, Mapping[str, Any]], bool]] = field(default_factory=dict)
     judges: "JudgeModels | None" = None
-    differs: tuple[str, ...] = ()
 
 
-def run(
-    scenario: Scenario, experiment: Experiment, out: Path, seed: int, quiet: bool, say: Say, form: str = "small form"
-) -> list[TableRow]:
+def run(scenario: Scenario, experiment: Experiment, out: Path, seed: int, quiet: bool, say: Say) -> list[TableRow]:
     """Every method from the same target, measured; what is there already is not done again."""
-    from expunge.scenarios.page import publish
-
     rows: list[TableRow] = []
     taught, tuned = _finetuning_cost(Path(experiment.target))[0], 0.0
     for method, objective in METHODS.items():
@@ -119,7 +118,6 @@ def run(
             found += [TableRow(method, f"cost/{name}", cost, None, tokens, seed) for name, cost in costs.items()]
         say(f"{method}: " + ", ".join(f"{row.metric} {row.value:.3g}" for row in found))
         rows += found
-    publish(out, scenario, rows, form, experiment.differs)
     return rows
 
 

@@ -44,7 +44,6 @@ def small(out: Path, seed: int, quiet: bool, say: Callable[[str], None]) -> list
         quiet: no progress bars.
         say: is told about each step.
     """
-    from expunge.scenarios.page import publish
     from expunge.worlds.hospital_pictures import write_pictures
 
     if not (out / "world").is_dir():
@@ -57,13 +56,11 @@ def small(out: Path, seed: int, quiet: bool, say: Callable[[str], None]) -> list
     measured = {TARGET: _measured(out, TARGET, out / "target"), RETAIN: _measured(out, RETAIN, out / "retain")}
     for method in METHODS:
         measured[method] = _unlearned(out, method, seed, quiet)
-    rows = [
+    return [
         TableRow(name, metric, value, spread, n, seed)
         for name, one in measured.items()
         for metric, (value, spread, n) in _numbers(out, one, measured[RETAIN])
     ]
-    publish(out, MEDFORGET_IMAGES, rows)
-    return rows
 
 
 def _unlearned(out: Path, method: str, seed: int, quiet: bool) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def small(
     """Run the small form; run again in the same folder, it goes on where it was.
 
     Args:
-        out: where data, models, `table.json` and `report.html` are written.
+        out: where data and models are written.
         seed: of world, model and training.
         quiet: no progress bars.
         say: is told about each step.
@@ -118,7 +118,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         raise InputError(f"Scenario {MUSE_SCENARIO.name} needs {MUSE_SCENARIO.takes}.")
     training = {method: {"num_train_epochs": EPOCHS[method], **NEGATED.get(method, {})} for method in METHODS}
     request = _request(given, "muse", {**TRAINING, "bf16": torch.cuda.is_available()}, training)
-    return _run(given, request, METHODS, METHODS, out, seed, quiet, say, "full form", FULL_DIFFERS)
+    return _run(given, request, METHODS, METHODS, out, seed, quiet, say)
 
 
 def write_tokenizer(data: Path, out: Path) -> None:
@@ -175,11 +175,8 @@ def _run(
     seed: int,
     quiet: bool,
     say: Say,
-    form: str = "small form",
-    differs: tuple[str, ...] = (),
 ) -> list[TableRow]:
     from expunge.evaluation import ComparedWith
-    from expunge.scenarios.page import publish
 
     rows: list[TableRow] = []
     if given.retain_model is not None:
@@ -187,13 +184,11 @@ def _run(
         rows += table_rows(retained, RETAIN_MODEL, request.metrics, seed)
         request = replace(request, compared_with=ComparedWith(retain_results=retained))
     rows += compare(request, methods, out / "runs", seed, quiet, say)
-    publish(out, MUSE_SCENARIO, rows, form, differs)
     growing, in_turn = folds(str(given.data), out)
     for method in folded if in_turn else ():
         for curve in _curves(request, method, growing, in_turn, out, seed, quiet):
             say(f"{method}: {curve.metric} {curve.value:.2f}")
             rows.append(curve)
-        publish(out, MUSE_SCENARIO, rows, form, differs)
     return rows
 
 
@@ -282,6 +277,7 @@ MUSE_SCENARIO = Scenario(
     drawn=tuple(CURVES),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model MODEL --data MUSE-NEWS-OR-BOOKS [--retain SPEC] [--retain-model MODEL]",
     step="fold",
 )

@@ -14,26 +14,16 @@ from expunge.report.words import interval, number
 from expunge.scenarios.base import REPORT, Scenario, TableRow, write_table
 
 
-def publish(
-    out: Path, scenario: Scenario, rows: Sequence[TableRow], form: str = "small form", differs: Sequence[str] = ()
-) -> None:
-    """Write table.json and the page into a folder; see `write_page`."""
-    write_table(out, scenario.name, rows)
-    write_page(out / REPORT, scenario, rows, form, differs)
-
-
-def write_page(
-    out: Path, scenario: Scenario, rows: Sequence[TableRow], form: str = "small form", differs: Sequence[str] = ()
-) -> None:
-    """Write the page.
+def publish(out: Path, scenario: Scenario, rows: Sequence[TableRow], full: bool = False) -> None:
+    """Write table.json and the page into a folder.
 
     Args:
-        out: The file.
+        out: The folder.
         scenario: Says what is shown.
         rows: Of its table, all with one seed.
-        form: Which form was run.
-        differs: What is not as in the paper; default: what the scenario says of its small form.
+        full: Whether its full form was run.
     """
+    write_table(out, scenario.name, rows)
     environment = templates()
     methods = list(dict.fromkeys(row.method for row in rows))
     cells = {(row.method, row.metric): row for row in rows}
@@ -44,8 +34,8 @@ def write_page(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=expunge.__version__,
         scenario=scenario,
-        form=form,
-        differs=differs or scenario.differs,
+        form="full form" if full else "small form",
+        differs=scenario.full_differs if full else scenario.differs,
         seed=rows[0].seed,
         last=bool(followed & set(metrics)),
         followed=bool(followed),
@@ -57,7 +47,7 @@ def write_page(
             if metric in {*metrics, *followed}
         ],
     )
-    with whole_file(out) as part:
+    with whole_file(out / REPORT) as part:
         part.write_text(html, encoding="utf-8")
 
 

@@ -32,14 +32,6 @@ TRAINING: dict[str, Any] = {
     "stop_at_chance": False,
 }
 """As the paper has it."""
-DIFFERS = (
-    "GA and GA + mismatch have no term on normal rows here: what that term does is then seen by itself.",
-    "Loss terms are means over the tokens of a step, in the paper over rows.",
-    "At most 200 rows of each set are measured, drawn by the seed; one learning rate for all methods.",
-    "Judges are yours to name.",
-    "FLOPs are 6 (where the objective compares with the target 8) times parameters times training tokens of the run's "
-    "log; that of the target's stored values is counted once per training token, which is an upper bound.",
-)
 
 
 def harmful_rows(spec: str) -> list[Record]:
@@ -161,7 +153,6 @@ def experiment(
         suite=suite,
         train={**TRAINING, **(options or {})},
         judges=judges,
-        differs=DIFFERS,
     )
 
 

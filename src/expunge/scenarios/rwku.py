@@ -100,7 +100,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     if given.data is None:
         raise InputError(f"Scenario {RWKU.name} needs {RWKU.takes}.")
     train = {**TRAINING, "bf16": torch.cuda.is_available()}
-    return _run(given, train, OF_METHOD, out, seed, quiet, say, "full form", FULL_DIFFERS)
+    return _run(given, train, OF_METHOD, out, seed, quiet, say)
 
 
 def _run(
@@ -111,11 +111,7 @@ def _run(
     seed: int,
     quiet: bool,
     say: Say,
-    form: str = "small form",
-    differs: tuple[str, ...] = (),
 ) -> list[TableRow]:
-    from expunge.scenarios.page import publish
-
     rows_at, data = out / "rows", str(given.data)
     positive, refusals, sets = read(data)
     with whole_folder(rows_at) as part:
@@ -138,7 +134,6 @@ def _run(
         found = list(table_rows(unlearned(its, method, out / "runs" / method, seed, quiet), method, its.metrics, seed))
         say(f"{method}: " + ", ".join(f"{row.metric} {row.value:.2f}" for row in found))
         rows += found
-    publish(out, RWKU, rows, form, differs)
     return rows
 
 
@@ -279,5 +274,6 @@ RWKU = Scenario(
     drawn=("forget_level2/rougeL_recall", "forget_level3/rougeL_recall", "neighbor_level2/rougeL_recall"),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model MODEL --data RWKU",
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.errors import InputError
 from expunge.files import whole_folder, write_jsonl
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
-from expunge.scenarios.compare import Request, compare
+from expunge.scenarios.compare import TARGET, Request, compare
 from expunge.worlds.new import TINY_UNLEARNING
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
     if given.data is None or given.retain is None:
         raise InputError(f"Scenario {WMDP_SCENARIO.name} needs {WMDP_SCENARIO.takes}.")
     objective, train = published()
-    return _run(given, {RMU: objective}, train, out, seed, quiet, say, "full form", FULL_DIFFERS)
+    return _run(given, {RMU: objective}, train, out, seed, quiet, say)
 
 
 def published() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,11 +92,7 @@ def _run(
     seed: int,
     quiet: bool,
     say: Say,
-    form: str = "small form",
-    differs: tuple[str, ...] = (),
 ) -> list[TableRow]:
-    from expunge.scenarios.page import publish
-
     rows_at = out / "rows"
     if not rows_at.is_dir():
         forget, retain = forget_rows(str(given.data), seed), wikitext_rows(str(given.retain), seed)
@@ -113,11 +109,8 @@ def _run(
         options=options,
     )
     rows = list(compare(request, tuple(options), out / "runs", seed, quiet, say))
-    rows += [
-        TableRow(CHANCE, row.metric, 1 / LETTERS, None, row.n, seed) for row in rows if row.method == rows[0].method
-    ]
-    publish(out, WMDP_SCENARIO, rows, form, differs)
-    return rows
+    chance = [TableRow(CHANCE, row.metric, 1 / LETTERS, None, row.n, seed) for row in rows if row.method == TARGET]
+    return rows + chance
 
 
 def forget_rows(data: str, seed: int) -> list[Record]:
@@ -246,5 +239,6 @@ WMDP_SCENARIO = Scenario(
     drawn=tuple(LABELS),
     small=small,
     full=full,
+    full_differs=FULL_DIFFERS,
     takes="--model ZEPHYR --data WMDP-CORPORA --retain WIKITEXT",
 )
