@@ -5,7 +5,9 @@ from functools import partial
 
 import pytest
 import yaml
+from transformers import BertForSequenceClassification, BertModel
 
+from evaluation.tiny import bert_folder
 from expunge.data import load_rows
 from expunge.scenarios import SCENARIOS, fictitious
 from expunge.scenarios.compare import published
@@ -13,6 +15,8 @@ from expunge.worlds.corpus import write_cuts
 from scenarios.layouts import read_table, write_tofu
 
 NAME = "fictitious-authors"
+NEED_JUDGES = {"model_utility", "forget_efficacy", "forget/cosine_similarity", "forget/entailment"}
+NEED_FACTS = {"forget/fact_accuracy", "retain/fact_accuracy"}
 
 
 def test_cuts_are_of_one_world_and_each_holds_the_smaller_ones(tmp_path):
@@ -39,7 +43,7 @@ def test_the_small_form_by_its_command(expunge, tmp_path, monkeypatch):
     expunge("scenario", NAME, "--small", "--quiet", "--out", tmp_path)
     found = read_table(tmp_path, NAME)
     assert {method for method, _ in found} == {f"5 %: {name}" for name in ("target model", *methods)}
-    assert {metric for _, metric in found} == set(fictitious.LABELS) - {"model_utility", "forget_efficacy"}
+    assert {metric for _, metric in found} == set(fictitious.LABELS) - NEED_JUDGES
     value = {key: row["value"] for key, row in found.items()}
     assert found["5 %: GA", "forget/rougeL_recall"]["n"] == 10
     assert value["5 %: target model", "forget/fact_accuracy"] > 0.9
@@ -66,6 +70,22 @@ def test_the_full_form_takes_tofus_layout(expunge, model_folder, tmp_path, monke
     assert recipe["objective"]["ME.weight"] == 0.1
     assert recipe["train"]["learning_rate"] == 1e-5
     assert "full form" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_with_both_judges_the_papers_numbers_are_whole(expunge, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(fictitious, "METHODS", ("ME+GD",))
+    data = write_tofu(tmp_path / "tofu")
+    labels = {0: "contradiction", 1: "entailment", 2: "neutral"}
+    judges = (
+        *("--embedding-model", bert_folder(tmp_path / "embedder", BertModel)),
+        *("--nli-model", bert_folder(tmp_path / "nli", BertForSequenceClassification, id2label=labels)),
+    )
+    words = ("scenario", NAME, "--model", model_folder, "--data", data, *judges, "--quiet", "--out", tmp_path / "out")
+    expunge(*words)
+    measured = {metric for _, metric in read_table(tmp_path / "out", NAME)}
+    assert measured == set(fictitious.LABELS) - {"model_utility_partial", "forget_efficacy_partial"} - NEED_FACTS
+    message = expunge(*words[:6], "--out", tmp_path / "out", code=2).err
+    assert "embedding-model" in message  # what was measured is another table
 
 
 @pytest.mark.parametrize(("rows", "steps", "warm_up"), [(40, 6, 0), (200, 31, 6), (400, 62, 12)])

@@ -20,6 +20,8 @@ def scenario(
     forget: Annotated[str | None, typer.Option(metavar="SPEC", help="What is to be forgotten.")] = None,
     retain: Annotated[str | None, typer.Option(metavar="SPEC", help="What must stay.")] = None,
     judge: Annotated[str | None, typer.Option(help="A model that judges outputs, where one is needed.")] = None,
+    embedding_model: Annotated[str | None, typer.Option(help="Of sentences, for cosine similarity.")] = None,
+    nli_model: Annotated[str | None, typer.Option(help="A classifier, for entailment.")] = None,
     retain_model: Annotated[
         str | None, typer.Option(help="A model trained without what is to be forgotten, to compare with.")
     ] = None,
@@ -42,6 +44,8 @@ def scenario(
         "--forget": forget,
         "--retain": retain,
         "--judge": judge,
+        "--embedding-model": embedding_model,
+        "--nli-model": nli_model,
         "--retain-model": retain_model,
     }
     given = {option: value for option, value in options.items() if value is not None}
@@ -59,7 +63,8 @@ def scenario(
     if chosen.full is None or model is None:
         rows = chosen.small(out, seed, quiet, typer.echo)
     else:
-        rows = chosen.full(Sources(model, data, forget, retain, judge, retain_model), out, seed, quiet, typer.echo)
+        sources = Sources(model, data, forget, retain, judge, retain_model, embedding_model, nli_model)
+        rows = chosen.full(sources, out, seed, quiet, typer.echo)
     if chosen.labels:  # else it has written its own page
         publish(out, chosen, rows, full=not small)
     typer.echo(f"Table: {out / 'table.json'}")

@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expunge.errors import InputError
 from expunge.files import write_json
+
+if TYPE_CHECKING:
+    from expunge.evaluation import JudgeModels
 
 TABLE, REPORT, ASKED = "table.json", "report.html", "scenario.json"
 
@@ -45,6 +48,8 @@ class Sources:
         retain: SPEC of what must stay.
         judge: a model that judges outputs.
         retain_model: trained without what is to be forgotten.
+        embedding_model: of sentences, for cosine similarity.
+        nli_model: a classifier, for entailment.
     """
 
     model: str
@@ -53,6 +58,15 @@ class Sources:
     retain: str | None = None
     judge: str | None = None
     retain_model: str | None = None
+    embedding_model: str | None = None
+    nli_model: str | None = None
+
+    @property
+    def judges(self) -> "JudgeModels":
+        """The two models that the closer look's own metrics need."""
+        from expunge.evaluation import JudgeModels
+
+        return JudgeModels(embedding_model=self.embedding_model, nli_model=self.nli_model)
 
 
 Say = Callable[[str], None]

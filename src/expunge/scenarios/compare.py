@@ -10,7 +10,7 @@ from expunge.runs import RESULTS, unfinished
 from expunge.scenarios.base import Say, TableRow
 
 if TYPE_CHECKING:
-    from expunge.evaluation import ComparedWith, Questions, Results
+    from expunge.evaluation import ComparedWith, JudgeModels, Questions, Results
 
 TARGET = "target model"
 PARTS = {"privleak": ("forget/mia_min_k",)}
@@ -32,6 +32,7 @@ class Request:
         options: of methods' objectives, by method; default: none, and the method is the objective's name.
         training: of single methods, over `train`.
         compared_with: the retain model, where there is one.
+        judges: the models that judge outputs, where there are any.
     """
 
     target: str
@@ -44,6 +45,7 @@ class Request:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     compared_with: "ComparedWith | None" = None
+    judges: "JudgeModels | None" = None
 
 
 def published(rows: int, rate: float, longest: int) -> dict[str, Any]:
@@ -117,12 +119,13 @@ def unlearned(request: Request, method: str, place: Path, seed: int, quiet: bool
 
 def measured(request: Request, model: str | Path, out: Path) -> "Results":
     """Ask a model the request's questions; a model that was asked them before is not asked again."""
-    from expunge.evaluation import ComparedWith, Execution, evaluate
+    from expunge.evaluation import ComparedWith, Execution, JudgeModels, evaluate
 
     return evaluate(
         model,
         request.questions,
         compared_with=request.compared_with or ComparedWith(),
+        judges=request.judges or JudgeModels(),
         execution=Execution(device="cpu" if request.train.get("use_cpu") else None),
         out=out,
     )

@@ -6,11 +6,14 @@ Small: an invented world of 20 people, of whom one, two and three are to be forg
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expunge.scenarios.base import Say, Scenario, Sources, TableRow, learn_tiny
 from expunge.scenarios.compare import Request, compare, published
 from expunge.worlds.new import TINY_UNLEARNING
+
+if TYPE_CHECKING:
+    from expunge.evaluation import JudgeModels
 
 METHODS = ("GA", "GA+GD", "GA+KL", "NPO+GD", "NPO+KL", "ME+GD", "DPO+GD", "DPO+KL", "IDK+GD", "IDK+AP")
 """Six that suppress the answers, four that train a refusal."""
@@ -33,6 +36,8 @@ LABELS = {
     "forget/rougeL_recall": "ROUGE-L recall of forgotten answers",
     "forget/probability": "Probability of forgotten answers",
     "forget/truth_ratio": "Truth ratio of forgotten answers",
+    "forget/cosine_similarity": "Cosine similarity to forgotten answers",
+    "forget/entailment": "Entailment of forgotten answers",
     "retain/rougeL_recall": "ROUGE-L recall of answers that must stay",
     "retain/fact_accuracy": "Facts that must stay",
 }
@@ -83,7 +88,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         raise InputError(f"{given.data} has none of TOFU's forget01, forget05 and forget10 with their *_perturbed.")
     folders = dict.fromkeys(splits, given.data)
     train = partial(published, rate=1e-5, longest=500)
-    return _run(given.model, folders, METHODS, train, OPTIONS, out, seed, quiet, say)
+    return _run(given.model, folders, METHODS, train, OPTIONS, out, seed, quiet, say, given.judges)
 
 
 def _run(
@@ -96,6 +101,7 @@ def _run(
     seed: int,
     quiet: bool,
     say: Say,
+    judges: "JudgeModels | None" = None,
 ) -> list[TableRow]:
     from expunge.data import load_rows
     from expunge.evaluation import Questions
@@ -112,6 +118,7 @@ def _run(
             train(len(load_rows(f"{data}:{split}"))),
             f"{percent} %: ",
             options,
+            judges=judges,
         )
         rows += compare(request, methods, out / "runs" / split, seed, quiet, say)
     return rows
@@ -122,7 +129,11 @@ NOT_MEASURED = (
     "over token entropy). Sentence similarity and entailment, the paper's other two, need models that judge: "
     "`expunge eval --suite closer_look --embedding-model ... --nli-model ...` measures them on each run."
 )
-FULL_DIFFERS = (NOT_MEASURED, "One seed.")
+FULL_DIFFERS = (
+    "Without --embedding-model and --nli-model, model utility and forget efficacy are measured in part, without "
+    "sentence similarity and entailment.",
+    "One seed.",
+)
 FICTITIOUS = Scenario(
     name="fictitious-authors",
     summary="one, two or three people of twenty are to be forgotten: who suppresses, who refuses, and what is kept?",
@@ -136,9 +147,9 @@ FICTITIOUS = Scenario(
         "One seed.",
     ),
     labels=LABELS,
-    drawn=("model_utility_partial", "forget_efficacy_partial"),
+    drawn=("model_utility", "model_utility_partial", "forget_efficacy", "forget_efficacy_partial"),
     small=small,
     full=full,
     full_differs=FULL_DIFFERS,
-    takes="--model MODEL --data TOFU",
+    takes="--model MODEL --data TOFU [--embedding-model MODEL] [--nli-model MODEL]",
 )

@@ -23,6 +23,8 @@ LABELS = {
     "forget/fact_accuracy": "Forgotten facts that are still said",
     "forget/rougeL_recall": "ROUGE-L recall of forgotten answers",
     "forget/probability": "Probability of forgotten answers",
+    "forget/cosine_similarity": "Cosine similarity to forgotten answers",
+    "forget/entailment": "Entailment of forgotten answers",
     "neighbor/fact_accuracy": "Facts about neighbours",
     "neighbor/rougeL_recall": "ROUGE-L recall about neighbours",
     "neighbor/probability": "Probability of answers about neighbours",
@@ -80,6 +82,7 @@ def full(given: Sources, out: Path, seed: int, quiet: bool, say: Say) -> list[Ta
         tuple(LABELS),
         published(len(load_rows(f"{given.data}:forget")), 5e-6, 300),
         options={"ME+GD": {"forget_weight": 0.5}},
+        judges=given.judges,
     )
     return list(compare(request, METHODS, out / "runs", seed, quiet, say))
 
@@ -130,7 +133,8 @@ NOT_MEASURED = (
     "entailment need models that judge."
 )
 FULL_DIFFERS = (
-    NOT_MEASURED,
+    "Without --embedding-model and --nli-model, forget efficacy is measured in part, without sentence similarity and "
+    "entailment.",
     "General tasks are not measured here: `expunge eval` has them as suites (mmlu, gsm8k, ...).",
     "One seed; the learning rate of the paper's ME+GD, 5e-6, for every method.",
 )
@@ -148,9 +152,9 @@ PEOPLE_SCENARIO = Scenario(
         "One seed.",
     ),
     labels=LABELS,
-    drawn=("forget_efficacy_partial", "neighbor/rougeL_recall", "general/rougeL_recall"),
+    drawn=("forget_efficacy", "forget_efficacy_partial", "neighbor/rougeL_recall", "general/rougeL_recall"),
     small=small,
     full=full,
     full_differs=FULL_DIFFERS,
-    takes="--model MODEL --data PEOPLE [--retain SPEC]",
+    takes="--model MODEL --data PEOPLE [--retain SPEC] [--embedding-model MODEL] [--nli-model MODEL]",
 )
