@@ -83,7 +83,9 @@ def draw_plane(scenario, found, file):
     for method, metrics in found.items():
         request, _, name = method.partition(": ")
         requests.setdefault(request, {})[name] = [metrics[metric] for metric in scenario.drawn]
-    figure, panels = pyplot.subplots(1, len(requests), figsize=(11, 4.2), layout="constrained", sharex=True, sharey=True)
+    figure, panels = pyplot.subplots(
+        1, len(requests), figsize=(11, 4.2), layout="constrained", sharex=True, sharey=True
+    )
     for panel, (request, methods) in zip(panels, requests.items(), strict=True):
         (_, target), *rest = methods.items()
         panel.axvline(mean(target[0]), color="black", linewidth=0.8, linestyle="--", label="target model")
