@@ -11,13 +11,14 @@ page's table as Markdown.
 import argparse
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 from expunge.scenarios import SCENARIOS
 
 
 def read(files):
-    """The scenario, values by method and metric, one for each seed, and the last seed's intervals likewise."""
+    """The scenario, drawing what was measured, values by method and metric for each seed, the last seed's intervals."""
     found, intervals, names = {}, {}, set()
     for file in files:
         table = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -26,7 +27,9 @@ def read(files):
             found.setdefault(row["method"], {}).setdefault(row["metric"], []).append(row["value"])
             intervals[row["method"], row["metric"]] = row["ci95"]
     (name,) = names
-    return SCENARIOS[name], found, intervals
+    scenario = SCENARIOS[name]
+    measured = {key.partition("@")[0] for metrics in found.values() for key in metrics}
+    return replace(scenario, drawn=tuple(m for m in scenario.drawn if m in measured)), found, intervals
 
 
 def mean(values):
@@ -41,8 +44,7 @@ def draw(scenario, found, intervals, file):
     matplotlib.rcParams.update({"svg.hashsalt": scenario.name, "svg.fonttype": "none", "font.size": 10})
     from matplotlib import pyplot
 
-    measured = {key.partition("@")[0] for metrics in found.values() for key in metrics}
-    drawn = [metric for metric in scenario.drawn if metric in measured]
+    drawn = scenario.drawn
     figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 3.6), layout="constrained")
     for panel, metric in zip(panels, drawn, strict=True):
         panel.set_title(textwrap.fill(scenario.labels[metric], 120 // len(drawn)), loc="left", fontsize=9)
