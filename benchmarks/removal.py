@@ -19,6 +19,7 @@ tokens over the tokens of the retain set. "moved" is the distance of the weights
 import argparse
 import json
 import platform
+import random
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,11 +27,13 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from removal_published import CHANGES
 
 from expunge import ComparedWith, Questions, evaluate
 from expunge.attacks import relearn
 from expunge.data import encode_all, load_records, load_rows
 from expunge.forget import with_reset
+from expunge.forget.tune import POWER
 from expunge.metrics.memorization import EXACT_MEMORIZATION
 from expunge.models import load_model
 from expunge.training import Recipe, finetune, unlearn
@@ -72,8 +75,10 @@ SUPPRESSED = {
     "WGA+GD": ("WGA+GD", SUPPRESSION),
     "SAM-NPO+GD": ("NPO+GD", {**SUPPRESSION, "gradient": "sharpness"}),
 }
-# Methods that begin from another model than the target: which.
-BEGIN = {"UNDO .6": "NPO+GD", "NoT": "negated"}
+# Methods that begin from another one's model: which.
+BEGIN = {"UNDO .6": "NPO+GD"}
+LAYERED = "layered NPO+GD"
+FOLDS = 4
 
 
 def undo(retain_passes, rows):
@@ -84,7 +89,7 @@ def undo(retain_passes, rows):
 
 def along_forget(recipe):
     """RESET along what forget rows put in, by reset and passes."""
-    tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.3, 4), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 3), (0.7, 4))
+    tried = ((0.5, 2), (0.5, 3), (0.5, 4), (0.3, 4), (0.4, 2), (0.4, 3), (0.4, 4), (0.4, 6), (0.7, 3), (0.7, 4))
     return {
         f"along {reset}, {n} passes{how}": recipe(n, "forget", held=held, reset=reset, every=4)
         for reset, n in tried
@@ -110,8 +115,8 @@ FROM_NOTHING = {
     **SUPPRESSED,
     **along_forget(removal),
     "UNDO .6": undo(10, 577),
-    # 2503.05657: one layer's weights negated, then the retain set alone
-    "NoT": removal(5, reset=0.0, hinge=0.0),
+    LAYERED: SUPPRESSED["NPO+GD"],
+    **{name: ("the retain set alone", {**REMOVAL, "num_train_epochs": 5}) for name in CHANGES},
     "RESET .7": removal(10, reset=0.7),
     "RESET, chosen": removal(10),
     "RESET .3": removal(10, reset=0.3),
@@ -138,8 +143,9 @@ FROM_NOTHING = {
     "RESET .8 mlp, 4 passes": removal(4, reset=0.8, modules="mlp", every=4),
     "RESET .6": removal(6, reset=0.6, every=4),
 }
-SETTING = ("world", "base", "lora", "first", "forgotten", "hidden", "layers", "bf16")
+SETTING = ("world", "base", "lora", "first", "forgotten", "hidden", "layers", "bf16", "target_passes")
 RETRAINED = "retrained"
+FEWER = {f"{RETRAINED}, {passes} passes": {"num_train_epochs": passes} for passes in (10, 14)}
 RELEARNING = ((30, 3e-4), (100, 1e-3))  # steps, rate
 
 
@@ -186,9 +192,11 @@ class Bench:
         if not self.tokenizer.exists():  # it has seen text of the holdout authors too, as any real one has
             names = ("full", "holdout") if asked.world else ("full", "base", "holdout")
             new_tiny([row for name in names for row in self.rows(name)])[1].save_pretrained(self.tokenizer)
+        model, words = self.new(self.rows("full"), 0)
+        self.rate = (tiny_llama(words).num_parameters() / model.num_parameters()) ** POWER
         if self.base and not (self.out / "base").exists():
             rows = self.rows("base")
-            finetune(*self.new(rows, 42), rows, self.out / "base", {**TINY_TRAINING, **self.bf16}, quiet=True)
+            finetune(*self.new(rows, 42), rows, self.out / "base", self.trained_with(TINY_TRAINING, 42), quiet=True)
         self.measured = json.loads(self.file.read_text())["models"] if self.file.exists() else {}
 
     def rows(self, name):
@@ -200,6 +208,10 @@ class Bench:
     def new(self, rows, seed):
         _, words = new_tiny(rows, self.tokenizer)
         return tiny_llama(words, seed, **self.shape), words
+
+    def trained_with(self, options, seed):
+        """Settings of a training; rates are those of the default shape, or fall with size as in expunge's search."""
+        return {**options, **self.bf16, "seed": seed, "learning_rate": self.rate * options["learning_rate"]}
 
     def learned(self, name, rows, seed, options):
         """A target or retain model."""
@@ -216,40 +228,51 @@ class Bench:
                     base_model_name_or_path=str(self.out / "base"),
                 )
                 model = get_peft_model(model, shape)
-            finetune(model, words, rows, self.out / name, {**options, **self.bf16, "seed": seed}, quiet=True)
+            finetune(model, words, rows, self.out / name, self.trained_with(options, seed), quiet=True)
         return self.out / name
-
-    def negated(self, seed):
-        """The target with the matrices of its first layer negated."""
-        place = self.out / "negated"
-        model, words = load_model(self.out / "target")
-        for parameter in model.model.layers[0].parameters():
-            if parameter.dim() > 1:
-                parameter.data.neg_()
-        model.save_pretrained(place)
-        words.save_pretrained(place)
-        return place
 
     def unlearned(self, name, seed):
         """A run folder, and the passes of what came before it."""
         objective, train = self.methods[name]
         out = self.out / f"{name} {seed}".replace(" ", "_")
-        begin = BEGIN.get(name, "target")
         model, spent = self.out / "target", 0.0
-        if begin in self.methods:
-            model, _ = self.unlearned(begin, seed)
+        if name in BEGIN:
+            model, _ = self.unlearned(BEGIN[name], seed)
             spent = self.spent(model)["passes"]
-        elif begin == "negated":
-            model = self.negated(seed)
-        if not out.exists():
-            sets = {"forget": self.spec("forget"), "retain": self.spec("retain")}
+        sets = {"forget": self.spec("forget"), "retain": self.spec("retain")}
+        if name == LAYERED:
+            model, spent = self.layers(out, seed)
+        if name in CHANGES and not out.exists():
+            model, words = load_model(model)
+            CHANGES[name](model, seed)
+            finetune(model, words, self.rows("retain"), out, self.trained_with(train, seed), quiet=True)
+        elif not out.exists():
             if train.get("lr_scheduler_type"):
                 sets["holdout"] = self.spec("holdout")
                 sets |= {"anchor": str(self.out / "base")} if self.base and objective.get("reset") != 0 else {}
-            options = {**train, **self.bf16, "seed": seed}
-            recipe = Recipe(model=str(model), objective=objective, train=options, **sets)
+            recipe = Recipe(model=str(model), objective=objective, train=self.trained_with(train, seed), **sets)
             unlearn(with_reset(recipe, out, quiet=True), out, quiet=True)
         return out, spent
+
+    def layers(self, last, seed):
+        """Layered unlearning (2505.09500): before the last stage, those where only some folds are forgotten."""
+        forget, retain = (
+            (self.data / f"{self.sets[name]}.json").read_text().splitlines() for name in ("forget", "retain")
+        )
+        random.Random(seed).shuffle(forget)
+        objective, train = self.methods[LAYERED]
+        model, spent = self.out / "target", 0.0
+        for stage in range(1, FOLDS):
+            out, cut = last.with_name(f"{last.name}_stage_{stage}"), stage * len(forget) // FOLDS
+            if not out.exists():
+                sets = {}
+                for name, rows in {"forget": forget[:cut], "retain": retain + forget[cut:]}.items():
+                    (self.data / f"{out.name}_{name}.json").write_text("\n".join(rows) + "\n")
+                    sets[name] = f"{self.data}:{out.name}_{name}"
+                recipe = Recipe(model=str(model), objective=objective, train=self.trained_with(train, seed), **sets)
+                unlearn(recipe, out, quiet=True)
+            model, spent = out, spent + self.spent(out)["passes"]
+        return model, spent
 
     def spent(self, place):
         """Passes and seconds of a training."""
@@ -306,7 +329,8 @@ class Bench:
         return round(float((far / sum(weight.square().sum() for weight in before.values())).sqrt()), 3)
 
     def about(self):
-        return about_this(self.setting, load_model(self.out / "target")[0].num_parameters())
+        setting = self.setting | {"rate": round(self.rate, 3)}
+        return about_this(setting, load_model(self.out / "target")[0].num_parameters())
 
     def retain_tokens(self):
         _, tokenizer = load_model(self.out / "target")
@@ -374,6 +398,9 @@ def main():
     parser.add_argument("--hidden", type=int, default=128, help="width of the model")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--bf16", action="store_true", help="autocast, on a CPU: faster for wide models with AMX")
+    parser.add_argument(
+        "--target-passes", type=int, default=TINY_TRAINING["num_train_epochs"], help="without --base: over all rows"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="which")
     parser.add_argument("--quantized", action="store_true", help="measure in int8 and nf4 too")
     parser.add_argument(
@@ -385,12 +412,14 @@ def main():
         print(table(models, COLUMNS), *(table(models, columns) for columns in QUANTIZED), sep="\n\n")
         return
     bench = Bench(asked)
-    target = bench.learned("target", bench.rows("full"), 42, bench.recipe if asked.base else TINY_TRAINING)
+    learning = bench.recipe if asked.base else {**TINY_TRAINING, "num_train_epochs": asked.target_passes}
+    target = bench.learned("target", bench.rows("full"), 42, learning)
     for seed in asked.seeds:
         for name in asked.names or (RETRAINED, "target", *bench.methods):
             began = time.monotonic()
-            if name == RETRAINED:
-                place = bench.learned(f"retain {seed}", bench.rows("retain"), seed, bench.recipe)
+            if name == RETRAINED or name in FEWER:
+                folder = f"retain {seed}" if name == RETRAINED else f"{name} {seed}"
+                place = bench.learned(folder, bench.rows("retain"), seed, {**bench.recipe, **FEWER.get(name, {})})
                 bench.measure(f"{name} {seed}", place, method=name, seed=seed)
             elif name == "target":
                 bench.measure(name, target, method=name, seed=42)
