@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -344,3 +345,16 @@ def test_constraints_pin_every_direct_dependency_within_its_range():
     for text in wanted:
         requirement = Requirement(text)
         assert Version(pins[canonicalize_name(requirement.name)]) in requirement.specifier, text
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("benchmarks/*.py")), ids=lambda script: script.stem)
+def test_every_benchmark_starts(script, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.setattr(sys, "argv", [script.name, "--help"])
+    if "__main__" not in script.read_text():  # other benchmarks import it
+        runpy.run_path(str(script))
+        return
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name="__main__")
+    assert end.value.code == 0
+    assert script.name in capsys.readouterr().out
