@@ -37,6 +37,7 @@ from expunge.forget.tune import POWER
 from expunge.metrics.memorization import EXACT_MEMORIZATION
 from expunge.models import load_model
 from expunge.training import Recipe, finetune, unlearn
+from expunge.training.steps.reset import FRESH
 from expunge.worlds.corpus import write_world
 from expunge.worlds.new import TINY_TRAINING, new_tiny
 from expunge.worlds.tiny import tiny_llama
@@ -249,7 +250,8 @@ class Bench:
         elif not out.exists():
             if train.get("lr_scheduler_type"):
                 sets["holdout"] = self.spec("holdout")
-                sets |= {"anchor": str(self.out / "base")} if self.base and objective.get("reset") != 0 else {}
+                if objective.get("reset") != 0:  # these models have learned all they know here, whatever their size
+                    sets["anchor"] = str(self.out / "base") if self.base else FRESH
             recipe = Recipe(model=str(model), objective=objective, train=self.trained_with(train, seed), **sets)
             unlearn(with_reset(recipe, out, quiet=True), out, quiet=True)
         return out, spent
@@ -377,7 +379,7 @@ def table(models, columns):
         cells = []
         for title, key in columns.items():
             values = [run[key] for run in runs if run.get(key) is not None]
-            digits = 1 if title == "passes" else 3 if title.endswith("MU") else 2
+            digits = {"passes": 1, "seconds": 0}.get(title, 3 if title.endswith("MU") else 2)
             words = [f"{value:.{digits}f}" for value in (min(values), max(values))] if values else []
             mean = f"{sum(values) / len(values):.{digits}f}" if values else "-"
             cells.append(mean if len(set(words)) < 2 else f"{mean} ({'-'.join(words)})")
