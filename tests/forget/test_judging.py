@@ -55,6 +55,15 @@ def test_what_relearning_brings_back_was_suppressed():
     assert verdict.evidence["known_after_relearning"]["value"] == 0.75
 
 
+def test_of_many_settings_one_is_high_by_chance():
+    """Eighteen of forty that come back in one setting of three are some; in one of twenty it may be chance."""
+    gone, some = measured([GONE] * 40), measured([KNOWN] * 18 + [GONE] * 22)
+    rows = [tiny.qa("Who?", "Ada.", perturbed_answer=list("abcdefgh"))] * 40
+    for others, overall in ((0, "partly"), (17, "inconclusive")):
+        settings = {PLAIN: gone, "relearned: steps=1": some, **{f"quantized: {i}": gone for i in range(others)}}
+        assert judge(rows, measured([KNOWN] * 40), settings, (0.0, (0.0, 0.0))).overall == overall
+
+
 @pytest.mark.parametrize(("left", "overall"), [(9, "inconclusive"), (18, "partly"), (20, "not_forgotten")])
 def test_half_of_the_rows_is_not_forgotten(left, overall):
     assert judged([KNOWN] * left + [GONE] * (40 - left)).overall == overall

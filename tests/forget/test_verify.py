@@ -147,7 +147,7 @@ def test_two_known_rows_are_relearned_a_few_steps_as_they_were_asked(home, judge
     attacks = []
     monkeypatch.setattr("expunge.forget.settings.relearn", lambda *_, **options: attacks.append(options) or [])
     judged(home / "target", forget="two", options=("--system", "Be brief.", "--seed", 7))
-    assert [(one["steps"], one["seed"], one["style"].system) for one in attacks] == [((1, 5), 7, "Be brief.")] * 2
+    assert [(one["steps"], one["seed"], one["style"].system) for one in attacks] == [((1, 5, 20), 7, "Be brief.")] * 2
     attacks.clear()
     judged(home / "target", forget="one")  # there is no other row to learn from
     assert not attacks

@@ -11,7 +11,7 @@ from expunge.data import Row
 from expunge.evaluation.results.seal import sealed
 from expunge.forget.knowledge import NATS, known, likeliest, says
 from expunge.forget.settings import PLAIN, RELEARNED
-from expunge.metrics.bootstrap import interval, mean_interval, resampled_means, wilson
+from expunge.metrics.bootstrap import LEVEL, interval, mean_interval, resampled_means, wilson
 from expunge.metrics.probability import PROBABILITY
 from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
 from expunge.metrics.summaries import harmonic_mean, harmonic_means
@@ -101,10 +101,11 @@ def judge(
         reasons.append("the target knows no more of these rows than of controls that it never saw")
     first, guessed = likeliest(after, asked)
     judged = known_before & ~np.isnan(first)
+    looks = len(settings) + 1
     shares = {
-        name: share_of(known(values)[known_before], np.nan_to_num(values["chance"])[known_before])
+        name: share_of(known(values)[known_before], np.nan_to_num(values["chance"])[known_before], looks)
         for name, values in settings.items()
-    } | {LIKELIEST: share_of(first[judged], guessed[judged])}
+    } | {LIKELIEST: share_of(first[judged], guessed[judged], looks)}
     measured = {name: share for name, share in shares.items() if share is not None}
     back = {name: known(values) for name, values in settings.items() if name != PLAIN}
     if LIKELIEST in measured and measured[LIKELIEST]["above_chance"][0] > 0:
@@ -156,7 +157,7 @@ def _overall(
     if known_rows < LEAST_ROWS:
         reasons.append(f"{known_rows} rows were known before; with fewer than {LEAST_ROWS} nothing can be said of all")
         return "inconclusive"
-    lows = {name: share["above_chance"][0] for name, share in shares.items()}
+    lows = {name: share["at_least"] for name, share in shares.items()}
     there = max((name for name in (PLAIN, LIKELIEST) if name in lows), key=lambda name: lows[name])
     worst = max(lows, key=lambda name: lows[name])
     if lows[there] > MARGIN:
@@ -166,7 +167,7 @@ def _overall(
         reasons.append(f"suppressed, not removed: {shares[worst]['value']:.0%} of what was known comes back ({worst})")
         return "partly"
     widest = max(shares, key=lambda name: shares[name]["above_chance"][1])
-    low, high = shares[widest]["above_chance"]
+    low, high = lows[widest], shares[widest]["above_chance"][1]
     if high > MARGIN:
         reasons.append(
             f"between {max(0.0, low):.0%} and {high:.0%} of what was known may still be there ({widest}): too few rows "
@@ -193,19 +194,30 @@ def _worst(shares: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     return max(shares.values(), key=lambda share: share["above_chance"][0], default=None)
 
 
-def share_of(known: np.ndarray, by_chance: np.ndarray) -> dict[str, Any] | None:
-    """The share of rows that are known, and the interval of what is above chance, no narrower than Wilson's."""
+def share_of(known: np.ndarray, by_chance: np.ndarray, looks: int = 1) -> dict[str, Any] | None:
+    """The share of rows that are known, and the interval of what is above chance, no narrower than Wilson's.
+
+    Args:
+        known: Whether each row is known [rows].
+        by_chance: How often chance makes it so [rows].
+        looks: Settings of which the one with the most left decides: one of many is high by chance, so that `at_least`
+            is a lower bound that holds for all of them together (Bonferroni).
+    """
     if not known.size:
         return None
-    share, expected = float(known.mean()), float(by_chance.mean())
-    low, high = (end - expected for end in wilson(share, known.size))
-    paired = mean_interval(known - by_chance) or (low, high)
     return {
-        "value": share,
+        "value": float(known.mean()),
         "n": int(known.size),
-        "chance": expected,
-        "above_chance": [min(low, paired[0]), max(high, paired[1])],
+        "chance": float(by_chance.mean()),
+        "above_chance": list(_above_chance(known, by_chance, LEVEL)),
+        "at_least": _above_chance(known, by_chance, 1 - (1 - LEVEL) / looks)[0],
     }
+
+
+def _above_chance(known: np.ndarray, by_chance: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = (end - float(by_chance.mean()) for end in wilson(float(known.mean()), known.size, level))
+    paired = mean_interval(known - by_chance, level) or (low, high)
+    return min(low, paired[0]), max(high, paired[1])
 
 
 def utility_loss(before: Values, after: Values) -> Lost | None:

@@ -20,7 +20,7 @@ from expunge.models import load_model
 
 PLAIN = "as it is"
 REWORDED = ("polite", "recall", "role_play")
-STEPS, RATES = (1, 5), (1e-4, 1e-3)
+STEPS, RATES = (1, 5, 20), (1e-4, 1e-3)
 """Of relearning."""
 RELEARNED = "relearned"
 
