@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from expunge.attacks.ask import Values, ask, no_progress
 from expunge.data import PromptStyle, Row
 from expunge.errors import InputError, NonFiniteLoss
-from expunge.forget.judge import RETAINED, utility_loss
+from expunge.forget.judge import MARGIN, RETAINED, share_of, utility_loss
 from expunge.forget.knowledge import METRICS, known
 from expunge.forget.settings import PLAIN, relearned, reworded
 from expunge.models import causal_model
@@ -61,6 +61,7 @@ class Look:
 
     Attributes:
         known: Share of forget rows that are known, above what chance makes of it, as asked.
+        known_at_most: Its upper 95 % bound, which the verdict goes by.
         lost: Share of the utility that was lost on kept rows.
         beside: The same on rows like them that are not trained on; None without any.
         back: The same as `known` under the setting that brought most back; None where that was not tried.
@@ -68,20 +69,21 @@ class Look:
     """
 
     known: float
+    known_at_most: float
     lost: float
     beside: float | None = None
     back: float | None = None
     setting: str | None = None
 
     def score(self, yardstick: Yardstick) -> float:
-        """Lower is better: what is known as asked, what comes back, what is lost beside, and what is lost too much.
+        """Lower is better: what comes back, what is lost beside, and `DEAR` times what is beyond a limit.
 
-        The last counts `DEAR` times. Where all comes back in any case, it is what is known as asked that tells.
+        The limits are what must hold: known as asked, at most the verdict's margin; lost, at most what may be.
         """
-        left = max(0.0, self.known) + (1 if self.back is None else self.back)
         beside = max(0.0, self.beside or 0.0)
         lost = max(self.lost, beside) if yardstick.recovered else self.lost
-        return left + beside + DEAR * max(0.0, lost - yardstick.most_lost)
+        beyond = max(0.0, self.known_at_most - MARGIN) + max(0.0, lost - yardstick.most_lost)
+        return (1 if self.back is None else self.back) + beside + DEAR * beyond
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,13 @@ class Trial:
 def above_chance(values: Values) -> float:
     """The share of rows that are known, less the share of controls that would be."""
     return float(np.mean(known(values)) - np.mean(np.nan_to_num(values["chance"])))
+
+
+def known_at_most(values: Values) -> float:
+    """The upper 95 % bound of that."""
+    share = share_of(known(values), np.nan_to_num(values["chance"]))
+    assert share is not None  # there are rows
+    return share["above_chance"][1]
 
 
 def run_trial(recipe: Recipe, yardstick: Yardstick, folder: Path) -> Trial:
@@ -131,7 +140,7 @@ def _look(model: PreTrainedModel, words: PreTrainedTokenizerBase, yard: Yardstic
     for name, before in yard.before.items():
         found = utility_loss(before, ask(model, words, yard.stay[name], yard.style, RETAINED))
         lost[name] = 0.0 if found is None else found[0]
-    look = Look(above_chance(plain), lost["kept"], lost.get("beside"))
+    look = Look(above_chance(plain), known_at_most(plain), lost["kept"], lost.get("beside"))
     if look.lost > HOPELESS * yard.most_lost:
         return look
     tried = {PLAIN: plain, **reworded(model, words, yard.asked, yard.style, no_progress)}
