@@ -100,6 +100,7 @@ def bad_cases(tmp_path, data, model_folder):
         "no forget term": ({"--objective": "GD"}, ["no forget term"]),
         "not a model": ({"--model": data}, [str(data), "not a model folder"]),
         "no such model": ({"--model": tmp_path / "nothing"}, ["nothing", "no such model folder"]),
+        "a file as model": ({"--model": data / "forget.jsonl"}, ["forget.jsonl: is a file", "a model is a folder"]),
         "pickled weights": ({"--model": pickled}, ["pickled", "safetensors"]),
         "truncated weights": ({"--model": broken}, ["broken", "cannot be loaded"]),
         "remote code": ({"--model": remote}, ["remote", "trust_remote_code"]),
@@ -114,7 +115,7 @@ CASES = [
     *("no rows", "no such file", "overlap", "no retain set", "missing column", "wrong type", "truncated file"),
     *("not text", "truncated parquet", "another format", "prompt fills the context", "unknown objective"),
     *("no forget term", "not a model", "no such model", "pickled weights", "truncated weights", "remote code"),
-    "no refusals",
+    *("a file as model", "no refusals"),
 ]
 
 

@@ -21,6 +21,10 @@ def check_hub_name(text: str) -> str:
         InputError: It is a path, or there is no such model; with the folders here of nearly the same name.
     """
     path = Path(text)
+    if path.is_file():
+        raise InputError(
+            f"{text}: is a file; a model is a folder, with config.json, safetensors and a tokenizer in it."
+        )
     try:
         if NAME.fullmatch(text) and any(has_file(text, mark, local_files_only=True) for mark in MARKS):
             return text
