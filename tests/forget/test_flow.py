@@ -282,6 +282,18 @@ def test_unusable_input_is_refused(home, tmp_path, said):
     assert "plain text" in said("forget", "--model", model, "--forget", plain, "--out", out, code=2)
     found = said("forget", "--model", model, "--forget", rows, "--retain", rows, "--out", out, code=2)
     assert "is a forget row too" in found
+    lines = rows.read_text().splitlines(keepends=True)
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text("".join([*lines, lines[3]]))
+    for given, told in (
+        (("--forget", twice), f"row {len(lines)} is row 3 again"),
+        (("--forget", rows, "--holdout", rows), "--holdout: row 0 is a forget row too"),
+        (("--forget", rows, "--objective", "NPOO+GD"), "Did you mean 'NPO'"),
+        (("--forget", rows, "--base", tmp_path / "nobase"), "nobase: no such model folder"),
+    ):
+        assert told in said("forget", "--model", model, *given, "--out", out, "--yes", code=2)
+    twice = ("verify", "--model", model, "--target", model, "--forget", twice, "--out", out)
+    assert "is row 3 again" in said(*twice, code=2)
     assert "nowhere" in said("forget", "--model", tmp_path / "nowhere", "--forget", rows, "--out", out, code=2)
     out.mkdir()
     assert "already exists" in said("forget", "--model", model, "--forget", rows, "--out", out, code=2)

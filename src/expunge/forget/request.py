@@ -11,6 +11,7 @@ from expunge.errors import InputError
 from expunge.files import write_json
 from expunge.models import fingerprint_rows, kept_style, resolve_folder
 from expunge.runs import BUILT, FLOW, unfinished
+from expunge.training.recipe import objective_of
 
 REQUEST = "request.json"
 FINISHED = "finished.json"
@@ -58,26 +59,41 @@ class ForgetRequest:
         """Forget, retain and holdout rows.
 
         Raises:
-            InputError: There are none to forget, or some ask nothing.
+            InputError: They cannot be used; see `check_rows`.
         """
         forget = load_rows(self.forget)
-        if plain := [number for number, row in enumerate(forget) if not row.turns]:
-            raise InputError(
-                f"--forget: row {plain[0]} is plain text; `expunge forget` judges questions and answers. Write "
-                "passages as questions, or use `expunge unlearn` with train.text_prompt."
-            )
-        if not forget:
-            raise InputError("--forget: there are no rows.")
+        retain, holdout = ([] if spec is None else load_rows(spec) for spec in (self.retain, self.holdout))
+        check_rows(forget, retain, holdout)
         if shown := [number for number, row in enumerate(forget) if any(turn.pictures for turn in row.turns)]:
             raise InputError(
                 f"--forget: row {shown[0]} has a picture; `expunge forget` reads text alone. Use `expunge unlearn` and "
                 "`expunge eval`."
             )
-        retain, holdout = ([] if spec is None else load_rows(spec) for spec in (self.retain, self.holdout))
-        keys = {row.key for row in forget}
-        if both := [number for number, row in enumerate(retain) if row.key in keys]:
-            raise InputError(f"--retain: row {both[0]} is a forget row too. Leave it out of one of the two.")
         return forget, retain, holdout
+
+
+def check_rows(forget: Sequence[Row], retain: Sequence[Row], holdout: Sequence[Row]) -> None:
+    """Refuse rows that cannot be judged one by one, against rows that must stay or were never seen.
+
+    Raises:
+        InputError: There are none to forget, some ask nothing, or one is there twice.
+    """
+    if not forget:
+        raise InputError("--forget: there are no rows.")
+    places: dict[Any, int] = {}
+    for number, row in enumerate(forget):
+        if not row.turns:
+            raise InputError(
+                f"--forget: row {number} is plain text; rows are judged by question and answer. Write passages as "
+                "questions, or use `expunge unlearn` with train.text_prompt."
+            )
+        if (first := places.setdefault(row.key, number)) != number:
+            raise InputError(
+                f"--forget: row {number} is row {first} again, and a row counts once. Leave one of them out."
+            )
+    for name, rows in (("--retain", retain), ("--holdout", holdout)):
+        if both := [number for number, row in enumerate(rows) if row.key in places]:
+            raise InputError(f"{name}: row {both[0]} is a forget row too. Leave it out of one of the two.")
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,8 @@ def begin(request: ForgetRequest, rows: Sequence[Sequence[Row]], place: Place, r
     """Note what was asked for, or see that it is the same.
 
     Raises:
-        InputError: Something else lies there, or the request differs from the one that was begun.
+        InputError: Something else lies there, the request differs from the one that was begun, or names a model or an
+            objective that does not exist.
     """
     file = place.flow / REQUEST
     if place.out.exists() and not file.is_file():
@@ -120,6 +137,10 @@ def begin(request: ForgetRequest, rows: Sequence[Sequence[Row]], place: Place, r
         raise InputError(f"{place.out} is finished. Choose another --out, or remove it first.")
     asked = {**asdict(request), "objectives": list(request.objectives), "rows": [fingerprint_rows(r) for r in rows]}
     asked["folder"] = resolve_folder(request.model)
+    if request.base is not None:
+        resolve_folder(request.base)
+    for name in request.objectives:
+        objective_of(name, {})
     if not file.is_file():
         write_json(file, asked)
         return

@@ -21,6 +21,7 @@ from expunge.files import write_json
 from expunge.forget.build import spread
 from expunge.forget.judge import LEAST_ROWS, MARGIN, MOST_LOST, RETAINED, Verdict, judge, utility_loss
 from expunge.forget.knowledge import BY_CONTROLS, METRICS, NATS, comparable, known, with_controls
+from expunge.forget.request import check_rows
 from expunge.forget.settings import PLAIN, in_four_bits, quantized, relearned, reworded
 from expunge.models import check_head, fingerprint_rows, fingerprint_tokenizer, load_model
 from expunge.runs import VERDICT
@@ -59,12 +60,9 @@ def verify(
         progress: show progress bars on the error stream.
 
     Raises:
-        InputError: rows that ask nothing, or a model that cannot be loaded.
+        InputError: rows that cannot be judged (see `check_rows`), or a model that cannot be loaded.
     """
-    if plain := [number for number, row in enumerate(forget) if not row.turns]:
-        raise InputError(f"--forget: row {plain[0]} is plain text; rows are judged by question and answer.")
-    if not forget:
-        raise InputError("--forget: there are no rows to judge.")
+    check_rows(forget, retain, holdout)
     asked = with_controls(forget, holdout)
     with bars("target", progress) as report:
         loaded, words = load_model(target, device=device)
