@@ -56,12 +56,15 @@ def test_what_relearning_brings_back_was_suppressed():
 
 
 def test_of_many_settings_one_is_high_by_chance():
-    """Eighteen of forty that come back in one setting of three are some; in one of twenty it may be chance."""
-    gone, some = measured([GONE] * 40), measured([KNOWN] * 18 + [GONE] * 22)
+    """Seventeen of forty that come back in one setting are some; not where others, with fewer, are about other rows."""
     rows = [tiny.qa("Who?", "Ada.", perturbed_answer=list("abcdefgh"))] * 40
-    for others, overall in ((0, "partly"), (17, "inconclusive")):
-        settings = {PLAIN: gone, "relearned: steps=1": some, **{f"quantized: {i}": gone for i in range(others)}}
+    some, fewer = [KNOWN] * 17 + [GONE] * 23, [KNOWN] * 14 + [GONE] * 26
+    for others, overall in ((0, "partly"), (11, "inconclusive")):
+        settings = {PLAIN: measured([GONE] * 40), "relearned: steps=1": measured(some)}
+        settings |= {f"quantized: {i}": measured(np.random.default_rng(i).permutation(fewer)) for i in range(others)}
         assert judge(rows, measured([KNOWN] * 40), settings, (0.0, (0.0, 0.0))).overall == overall
+        settings |= {f"quantized: {i}": measured(some) for i in range(others)}  # the same rows once more
+        assert judge(rows, measured([KNOWN] * 40), settings, (0.0, (0.0, 0.0))).overall == "partly"
 
 
 @pytest.mark.parametrize(("left", "overall"), [(9, "inconclusive"), (18, "partly"), (20, "not_forgotten")])

@@ -11,7 +11,7 @@ from expunge.data import Row
 from expunge.evaluation.results.seal import sealed
 from expunge.forget.knowledge import NATS, known, likeliest, says
 from expunge.forget.settings import PLAIN, RELEARNED
-from expunge.metrics.bootstrap import LEVEL, interval, mean_interval, resampled_means, wilson
+from expunge.metrics.bootstrap import interval, mean_interval, resampled_means, wilson
 from expunge.metrics.probability import PROBABILITY
 from expunge.metrics.rouge import ROUGE_L_RECALL_UNICODE
 from expunge.metrics.summaries import harmonic_mean, harmonic_means
@@ -100,19 +100,15 @@ def judge(
         known_before = np.zeros(len(asked), bool)
         reasons.append("the target knows no more of these rows than of controls that it never saw")
     first, guessed = likeliest(after, asked)
-    judged = known_before & ~np.isnan(first)
-    looks = len(settings) + 1
-    shares = {
-        name: share_of(known(values)[known_before], np.nan_to_num(values["chance"])[known_before], looks)
-        for name, values in settings.items()
-    } | {LIKELIEST: share_of(first[judged], guessed[judged], looks)}
-    measured = {name: share for name, share in shares.items() if share is not None}
+    looks = {name: (known(values), np.nan_to_num(values["chance"])) for name, values in settings.items()}
+    looks[LIKELIEST] = (first, guessed)
+    measured = _shares({name: (each[known_before], by[known_before]) for name, (each, by) in looks.items()})
     back = {name: known(values) for name, values in settings.items() if name != PLAIN}
     if LIKELIEST in measured and measured[LIKELIEST]["above_chance"][0] > 0:
         back[LIKELIEST] = first == 1
     evidence = {
         "known_before": told,
-        "known_after": shares[PLAIN],
+        "known_after": measured.get(PLAIN),
         "known_after_relearning": _worst({n: s for n, s in measured.items() if n.startswith(RELEARNED)}),
         "known_under": measured,
         "said_after": float(says(after).mean()),
@@ -194,30 +190,41 @@ def _worst(shares: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     return max(shares.values(), key=lambda share: share["above_chance"][0], default=None)
 
 
-def share_of(known: np.ndarray, by_chance: np.ndarray, looks: int = 1) -> dict[str, Any] | None:
-    """The share of rows that are known, and the interval of what is above chance, no narrower than Wilson's.
+def _shares(looks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """`share_of` each look at the same rows (NaN: not judged), with `at_least`, a lower bound for all looks together.
 
-    Args:
-        known: Whether each row is known [rows].
-        by_chance: How often chance makes it so [rows].
-        looks: Settings of which the one with the most left decides: one of many is high by chance, so that `at_least`
-            is a lower bound that holds for all of them together (Bonferroni).
+    The look with the most left decides, and one of many is high by chance: the bound allows for the largest deviation
+    of any of them, in the same resamples of the rows.
     """
+    found, above = dict[str, dict[str, Any]](), dict[str, np.ndarray]()
+    for name, (is_known, by_chance) in looks.items():
+        judged = ~np.isnan(is_known)
+        if share := share_of(is_known[judged], by_chance[judged]):
+            found[name], above[name] = share, is_known - by_chance
+    if not found:
+        return found
+    means = {name: float(np.nanmean(each)) for name, each in above.items()}
+    deviations = np.max([resampled_means(each) - means[name] for name, each in above.items()], axis=0)
+    largest = interval(deviations)
+    for name, share in found.items():
+        low = share["above_chance"][0]
+        share["at_least"] = min(low, means[name] - largest[1]) if largest else low
+    return found
+
+
+def share_of(known: np.ndarray, by_chance: np.ndarray) -> dict[str, Any] | None:
+    """The share of rows that are known, and the interval of what is above chance, no narrower than Wilson's."""
     if not known.size:
         return None
+    share, expected = float(known.mean()), float(by_chance.mean())
+    low, high = (end - expected for end in wilson(share, known.size))
+    paired = mean_interval(known - by_chance) or (low, high)
     return {
-        "value": float(known.mean()),
+        "value": share,
         "n": int(known.size),
-        "chance": float(by_chance.mean()),
-        "above_chance": list(_above_chance(known, by_chance, LEVEL)),
-        "at_least": _above_chance(known, by_chance, 1 - (1 - LEVEL) / looks)[0],
+        "chance": expected,
+        "above_chance": [min(low, paired[0]), max(high, paired[1])],
     }
-
-
-def _above_chance(known: np.ndarray, by_chance: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = (end - float(by_chance.mean()) for end in wilson(float(known.mean()), known.size, level))
-    paired = mean_interval(known - by_chance, level) or (low, high)
-    return min(low, paired[0]), max(high, paired[1])
 
 
 def utility_loss(before: Values, after: Values) -> Lost | None:

@@ -32,28 +32,28 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
         return totals / sizes
 
 
-def interval(resampled: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """(low, high) of the middle part of resampled values; None if nothing was resampled."""
+def interval(resampled: np.ndarray) -> tuple[float, float] | None:
+    """(low, high) of the middle 95 % of resampled values; None if nothing was resampled."""
     finite = resampled[np.isfinite(resampled)]
     if not finite.size:
         return None
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def mean_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
+def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
     """The interval of the mean of the measured values; None for fewer than two, which say nothing of the spread."""
     if np.count_nonzero(~np.isnan(values)) < 2:
         return None
-    return interval(resampled_means(values), level)
+    return interval(resampled_means(values))
 
 
-def wilson(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share of `n` rows; where it is no whole number of rows, the wider."""
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (1927) of a share of `n` rows; where it is no whole number of rows, the wider."""
     from scipy.stats import binomtest
 
     low, high = (
-        binomtest(count, n).proportion_ci(level, method="wilson")
+        binomtest(count, n).proportion_ci(LEVEL, method="wilson")
         for count in (floor(share * n + ROUNDING), ceil(share * n - ROUNDING))
     )
     return float(low.low), float(high.high)
