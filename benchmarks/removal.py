@@ -362,10 +362,12 @@ COLUMNS = {
     "moved": "moved",
     "passes": "passes",
 }
-QUANTIZED = [
-    {title: f"{bits} {key}" for title, key in COLUMNS.items() if key not in ("moved", "passes")}
+QUANTIZED = {
+    f"{bits} {title}": f"{bits} {key}"
     for bits in ("int8", "nf4")
-]
+    for title, key in COLUMNS.items()
+    if title not in ("before", "moved", "passes")
+}
 
 
 def table(models, columns):
@@ -411,7 +413,7 @@ def main():
     asked = parser.parse_args()
     if asked.out is None or not (asked.data or asked.world):
         models = json.loads(asked.json.read_text())["models"]
-        print(table(models, COLUMNS), *(table(models, columns) for columns in QUANTIZED), sep="\n\n")
+        print(table(models, COLUMNS), table(models, QUANTIZED), sep="\n\n")
         return
     bench = Bench(asked)
     learning = bench.recipe if asked.base else {**TINY_TRAINING, "num_train_epochs": asked.target_passes}

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from removal import COLUMNS, FROM_BASE, FROM_NOTHING, RETRAINED, RETRAINING, table
+from removal import COLUMNS, FEWER, FROM_BASE, FROM_NOTHING, RETRAINED, RETRAINING, table
 
 RESULTS = Path("benchmarks/results")
 # file, methods, directions, passes of the left panels, reset of the right ones, words, marker
@@ -92,11 +92,10 @@ def growth_table():
     for name in dict.fromkeys(file for files in GROWTH.values() for file in files):
         models, about = load(name)
         words = f"{about['parameters'] / 1e6:.1f} M, {about['setting']['forgotten']} of 20: "
-        rows |= {
-            words + key: run | {"method": words + run["method"]}
-            for key, run in models.items()
-            if run["method"] in (RECIPE, SUPPRESSION, "target") or run["method"].startswith(RETRAINED)
-        }
+        for method in ("target", RETRAINED, *FEWER, RECIPE, SUPPRESSION):
+            rows |= {
+                words + key: run | {"method": words + method} for key, run in models.items() if run["method"] == method
+            }
     return table(rows, {**COLUMNS, "seconds": "seconds"})
 
 
