@@ -69,7 +69,7 @@ def draw(scenario, found, intervals, file):
         panel.invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(file, metadata={"Date": None})
 
 
