@@ -174,6 +174,7 @@ def recorded(attack, asked):
     return run
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_and_purge_knows_what_it_left(folders, tmp_path, expunge, monkeypatch):
     out, asked = tmp_path / "run" / "attack.json", []
     real = ATTACKS["relearn"]

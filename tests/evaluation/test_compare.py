@@ -49,6 +49,7 @@ def test_the_interval_is_that_of_the_difference(files) -> None:
     assert found.ci95 == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist())
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_membership_difference(files) -> None:
     drawn = []
     for path in (files[0], files[1] / "results.json"):

@@ -60,6 +60,7 @@ def test_a_model_that_never_saw_the_rows_has_forgotten_them(home, judged):
     assert "Tarn" not in text
 
 
+@pytest.mark.slow
 def test_without_retain_rows_nothing_is_called_forgotten(home, judged):
     document, said = judged(home / "retain", retain=None)
     assert document["overall"] == "inconclusive"
@@ -67,6 +68,7 @@ def test_without_retain_rows_nothing_is_called_forgotten(home, judged):
     assert "--retain" in said
 
 
+@pytest.mark.slow
 def test_rows_that_must_stay_and_that_the_target_never_knew_show_nothing(home, judged, tmp_path):
     """A model that lost all it knew of others would look as if it had kept them."""
     names = [name + "e" for name in LATER[:30]]
@@ -94,6 +96,7 @@ def test_weights_that_hardly_moved_still_know(home, judged, tmp_path):
     assert set(statuses(document)) == {"still_known"}
 
 
+@pytest.mark.slow
 def test_a_chat_template_that_refuses_forgets_nothing(home, judged, tmp_path):
     document, said = judged(save(target_of(home), tmp_path / "refusing", REFUSING))
     assert document["overall"] == "not_forgotten"
@@ -101,6 +104,7 @@ def test_a_chat_template_that_refuses_forgets_nothing(home, judged, tmp_path):
     assert "chat template differs" in said
 
 
+@pytest.mark.slow
 def test_an_output_filter_forgets_nothing(home, judged, tmp_path):
     """Generation settings in the folder that suppress every word of the answers."""
     model = target_of(home)
@@ -153,6 +157,7 @@ def test_two_known_rows_are_relearned_a_few_steps_as_they_were_asked(home, judge
     assert not attacks
 
 
+@pytest.mark.slow
 def test_rows_that_were_never_known_are_told_from_those_that_were(home, judged, tmp_path):
     half = save(learned(FORGET[:20] + RETAIN, 250), tmp_path / "half")
     document, _ = judged(home / "retain", target=half)

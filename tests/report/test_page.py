@@ -403,6 +403,7 @@ def test_no_two_of_thirty_runs_look_alike():
     assert len({look(i)[0] for i in range(7)}) == len({look(i)[1] for i in range(7)}) == 7
 
 
+@pytest.mark.slow
 def test_names_stand_beside_their_points_where_they_cover_nothing(make_run, tmp_path):
     apart = [make_run("a", objective="ME+GD", kept=0.7, forget=0.5), make_run("b", objective="GA+GD", kept=0.4)]
     svg = re.search(r"<svg.*?</svg>", written(apart, tmp_path), flags=re.DOTALL).group()

@@ -72,6 +72,7 @@ def test_the_full_form_takes_tofus_layout(expunge, model_folder, tmp_path, monke
     assert "full form" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_with_both_judges_the_papers_numbers_are_whole(expunge, model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(fictitious, "METHODS", ("ME+GD",))
     data = write_tofu(tmp_path / "tofu")

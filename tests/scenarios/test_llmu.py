@@ -73,7 +73,9 @@ def test_passages_are_longer_than_their_prompt():
     assert not [row for row in world["retain"] if row.get("text") in learned]
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(
+    params=["harmful", *(pytest.param(name, marks=pytest.mark.slow) for name in ("copyright", "hallucinations"))]
+)
 def prepared(request, tmp_path, monkeypatch):
     """A scenario, and a folder in which the target model is there already, with random weights and a log."""
     world = WORLDS[request.param](0)

@@ -137,7 +137,11 @@ def given(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "rate"),
-    [("harmful", "harmful_rate"), ("copyright", "leak_rate"), ("hallucinations", "hallucination_rate")],
+    [
+        pytest.param("harmful", "harmful_rate", marks=pytest.mark.slow),
+        ("copyright", "leak_rate"),
+        pytest.param("hallucinations", "hallucination_rate", marks=pytest.mark.slow),
+    ],
 )
 def test_the_full_form_by_its_command(expunge, given, model_folder, tmp_path, name, rate):
     out = tmp_path / "out"

@@ -141,6 +141,7 @@ def test_every_fact_is_asked_for_in_three_ways():
     assert chances <= {25 / 28, 1 / 28, 1 / 4}
 
 
+@pytest.mark.slow
 def test_the_ladder_tells_more_from_rung_to_rung_and_nothing_that_is_forgotten():
     rows = Rows(make_hospital(seed=4))
     for level in LEVELS:
