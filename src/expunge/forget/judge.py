@@ -102,7 +102,7 @@ def judge(
     first, guessed = likeliest(after, asked)
     looks = {name: (known(values), np.nan_to_num(values["chance"])) for name, values in settings.items()}
     looks[LIKELIEST] = (first, guessed)
-    measured = _shares({name: (each[known_before], by[known_before]) for name, (each, by) in looks.items()})
+    measured = shares_of({name: (each[known_before], by[known_before]) for name, (each, by) in looks.items()})
     back = {name: known(values) for name, values in settings.items() if name != PLAIN}
     if LIKELIEST in measured and measured[LIKELIEST]["above_chance"][0] > 0:
         back[LIKELIEST] = first == 1
@@ -190,11 +190,12 @@ def _worst(shares: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
     return max(shares.values(), key=lambda share: share["above_chance"][0], default=None)
 
 
-def _shares(looks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, Any]]:
-    """`share_of` each look at the same rows (NaN: not judged), with `at_least`, a lower bound for all looks together.
+def shares_of(looks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """`share_of` each look at the same rows, with `at_least`, a lower bound for all looks together.
 
-    The look with the most left decides, and one of many is high by chance: the bound allows for the largest deviation
-    of any of them, in the same resamples of the rows.
+    A look is whether each row is known (NaN: not judged) and how often chance makes it so, [rows] both. The look with
+    the most left decides, and one of many is high by chance: the bound allows for the largest deviation of any of them,
+    in the same resamples of the rows.
     """
     found, above = dict[str, dict[str, Any]](), dict[str, np.ndarray]()
     for name, (is_known, by_chance) in looks.items():
